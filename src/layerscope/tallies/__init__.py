@@ -1,0 +1,12 @@
+"""Everything that is remembered of a stream of activations: mergeable values and their recipes."""
+
+from ._abstract import AbstractTally as AbstractTally
+from ._grid import GridMoments as GridMoments
+from ._grid import GridSums as GridSums
+from ._kept import KeptSamples as KeptSamples
+from ._moments import Moments as Moments
+from ._moments import UnitMoments as UnitMoments
+from ._rows import PackedRows as PackedRows
+from ._rows import RowsKept as RowsKept
+from ._state_table import StateCounts as StateCounts
+from ._state_table import StateTable as StateTable

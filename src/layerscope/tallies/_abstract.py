@@ -1,0 +1,62 @@
+"""The protocol that everything remembered of a stream obeys."""
+
+import abc
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._site import Activations, Chunk, Site
+
+T = TypeVar("T")
+
+
+class AbstractTally(abc.ABC, Generic[T]):
+    """A recipe for what to remember of the activations of a site; frozen and compared by value.
+
+    The device summarises a batch (`read`), the host adds it (`add`), and what was added anywhere can be merged (`merge`): streaming,
+    resuming, sharding and merging are one operation and cannot disagree.  The law that every tally is tested against:
+
+        add(v, c)  is  merge(v, add(init(site), c))          and `merge` is associative and commutative, all under `same`.
+
+    `add` and `merge` may reuse the memory of their left value: do not use it afterwards.
+    """
+
+    @abc.abstractmethod
+    def read(self, activations: Activations) -> dict[str, Any]:
+        """Summarise one batch where it lives: traceable, with shapes fixed by the shape of the input.  Arrays by name."""
+
+    @abc.abstractmethod
+    def init(self, site: Site) -> T:
+        """The value that has seen nothing: the identity of `merge`."""
+
+    @abc.abstractmethod
+    def add(self, value: T, chunk: Chunk) -> T:
+        """`value` with one more batch in it, on the host."""
+
+    @abc.abstractmethod
+    def merge(self, left: T, right: T) -> T:
+        """Both together.  Raises `MergeError` where they cannot belong together.  Leaves `right` unharmed."""
+
+    @abc.abstractmethod
+    def same(self, left: T, right: T) -> bool:
+        """Whether two values say the same: to the bit for counts, 2e-6 relative for moments."""
+
+    @abc.abstractmethod
+    def to_arrays(self, value: T) -> Mapping[str, NDArray[Any]]:
+        """The value as arrays of numbers, for a file.  No pickled objects."""
+
+    @abc.abstractmethod
+    def from_arrays(self, site: Site, arrays: Mapping[str, NDArray[Any]]) -> T:
+        """The value that `to_arrays` was given.  Raises `FileFormatError` where the arrays do not fit each other."""
+
+
+def to_numpy(array: Any) -> NDArray[Any]:
+    """An array of any framework on the host; no copy where it is there already."""
+    if isinstance(array, np.ndarray):
+        return array
+    for step in ("detach", "cpu"):
+        if hasattr(array, step):
+            array = getattr(array, step)()
+    return np.asarray(array)

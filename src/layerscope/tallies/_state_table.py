@@ -1,0 +1,218 @@
+"""Which firing states a layer took, and how often: the table behind every state measure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._errors import DataError, FileFormatError, MergeError, ShapeError
+from .._site import Activations, Chunk, Site
+from .._states import Per, as_words, check_per, pack_states
+from ..kernels import Records, Table
+from ._abstract import AbstractTally, to_numpy
+from ._kept import KeptSamples
+
+
+@dataclass
+class StateCounts:
+    """The value of a `StateTable`: different states of one site with four integers each, and what else was seen.
+
+    `table` holds per state n (rows), i (samples it occurs in), Q (Σ over samples of squared rows) and the smallest sample id; with
+    strata the stratum is one more word of the key.  `samples` with at least one row; `square_rows` Σ over samples of (rows)²;
+    `masked` rows left out; `nan` and `inf` values met; `kept` the samples whose rows are kept.
+    """
+
+    site: Site
+    units: int = 0
+    threshold: float = 0.0
+    table: Table | None = None
+    samples: int = 0
+    square_rows: int = 0
+    masked: int = 0
+    nan: int = 0
+    inf: int = 0
+    strata: bool = False
+    kept: KeptSamples = field(default_factory=KeptSamples)
+
+    @property
+    def observations(self) -> int:
+        return 0 if self.table is None else self.table.rows
+
+    @property
+    def words(self) -> int:
+        return -(-self.units // 64)
+
+    def records(self, stratum: int | None = None) -> Records:
+        """The different states with their columns, sorted; of one stratum, or of all together."""
+        if self.table is None:
+            nothing = np.empty(0, np.int64)
+            return Records(np.empty((0, self.words), np.uint64), nothing, nothing, nothing, nothing)
+        records = self.table.records()
+        if not self.strata:
+            return records
+        of = records.states[:, -1].view(np.int64)
+        together = Table(self.words)
+        for each in np.unique(of) if stratum is None else [stratum]:
+            chosen = of == each
+            states = np.ascontiguousarray(records.states[chosen, :-1])
+            together.merge(Table.of(Records(states, *(column[chosen] for column in records[1:]))))
+        return together.records()
+
+    @property
+    def nbytes(self) -> int:
+        return self.kept.nbytes + (0 if self.table is None else self.table.nbytes)
+
+
+@dataclass(frozen=True)
+class StateTable(AbstractTally[StateCounts]):
+    """Counts a layer's firing states while they stream.
+
+    **Arguments:** `per` what one state is made of ("position": the units at one place; "sample": a sample's whole map; "channel": one
+    channel's map); `strata` "label" or "epoch" to count them apart, where a measure needs it; `threshold` overrides the site's own.
+    **Remembers:** per different state four integers that add over disjoint samples, and the packed rows of a few samples.
+    **Raises:** `ShapeError` when the number of units changes or a mask does not fit.
+    **Source:** states: Schaub & Hotaling 2020, arXiv:2006.02909; the columns i and Q serve sample-aware statistics.
+    """
+
+    per: Per = "position"
+    strata: Literal["label", "epoch"] | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        check_per(self.per)
+
+    def read(self, activations: Activations) -> dict[str, Any]:
+        return pack_states(activations, self.per, self.threshold)
+
+    def init(self, site: Site) -> StateCounts:
+        return StateCounts(site, strata=self.strata is not None)
+
+    def add(self, value: StateCounts, chunk: Chunk) -> StateCounts:
+        m, units = self._shape(chunk)
+        if value.table is None:
+            value.units, value.threshold = units, chunk.threshold if self.threshold is None else self.threshold
+            value.table = Table(value.words + value.strata)
+        elif value.units != units:
+            raise ShapeError(
+                f"{value.site}: {value.units} units so far, {units} in this batch. One table counts states of one width; "
+                "resize or crop the inputs to one size, or measure per='position'."
+            )
+        count = len(chunk.samples)
+        rows = as_words(to_numpy(chunk.arrays["states"]), units)[: count * m]
+        if len(rows) != count * m:
+            raise ShapeError(f"{value.site}: {count} samples of {m} rows were expected, {len(rows)} rows arrived.")
+        offsets = np.arange(0, (count + 1) * m, max(m, 1), dtype=np.int64) if m else np.zeros(count + 1, np.int64)
+        mask = chunk.rows_mask(m if self.per == "position" else None, value.site)
+        if mask is not None:
+            rows = rows[mask.reshape(-1)]
+            offsets = np.concatenate([[0], np.cumsum(mask.sum(axis=1))]).astype(np.int64)
+            value.masked += mask.size - len(rows)
+        sizes = np.diff(offsets)
+        value.samples += int(np.count_nonzero(sizes))
+        value.square_rows += int(np.dot(sizes, sizes))
+        self._count_nonfinite(value, chunk)
+        value.kept.offer(rows, offsets, chunk.samples.ids)
+        value.table.add(self._keyed(rows, sizes, chunk), offsets, chunk.samples.ids)
+        return value
+
+    def _shape(self, chunk: Chunk) -> tuple[int, int]:
+        """Rows a sample and units a state."""
+        positions = int(np.prod(chunk.positions, dtype=np.int64))
+        return {
+            "position": (positions, chunk.units),
+            "sample": (1, positions * chunk.units),
+            "channel": (chunk.units, positions),
+        }[self.per]
+
+    def _keyed(self, rows: NDArray[np.uint64], sizes: NDArray[np.int64], chunk: Chunk) -> NDArray[np.uint64]:
+        """The rows with their stratum as one more word, where strata are asked for."""
+        if self.strata is None:
+            return rows
+        strata = chunk.samples.strata(self.strata)
+        if strata is None:
+            raise DataError(
+                f"StateTable(strata={self.strata!r}): the data has no {self.strata}. Give labels with the data, for example "
+                "ls.Data(source, label='labels'), or measure without strata."
+            )
+        return np.concatenate([rows, np.repeat(strata, sizes).view(np.uint64)[:, None]], axis=1)
+
+    @staticmethod
+    def _count_nonfinite(value: StateCounts, chunk: Chunk) -> None:
+        if "nonfinite" in chunk.arrays:
+            nan, inf = to_numpy(chunk.arrays["nonfinite"])
+        elif "nan" in chunk.arrays:
+            nan, inf = to_numpy(chunk.arrays["nan"]), to_numpy(chunk.arrays["inf"])
+        else:
+            return
+        value.nan += int(nan)
+        value.inf += int(inf)
+
+    def merge(self, left: StateCounts, right: StateCounts) -> StateCounts:
+        if right.table is None:
+            return left
+        if left.table is None:
+            left.units, left.threshold, left.table = right.units, right.threshold, Table(right.words + right.strata)
+        for what in ("units", "threshold", "strata"):
+            if getattr(left, what) != getattr(right, what):
+                raise MergeError(
+                    f"merge: left counts {what} {getattr(left, what)} at {str(left.site)!r}, right {getattr(right, what)} at "
+                    f"{str(right.site)!r}. Tallies merge only when site and firing rule agree."
+                )
+        left.table.merge(right.table)
+        left.kept.merge(right.kept)
+        for what in ("samples", "square_rows", "masked", "nan", "inf"):
+            setattr(left, what, getattr(left, what) + getattr(right, what))
+        return left
+
+    def same(self, left: StateCounts, right: StateCounts) -> bool:
+        mine, theirs = left.records(), right.records()
+        if left.table is not None and right.table is not None and left.strata:
+            mine, theirs = left.table.records(), right.table.records()
+        plain = ("units", "threshold", "samples", "square_rows", "masked", "nan", "inf")
+        return (
+            all(getattr(left, what) == getattr(right, what) for what in plain)
+            and all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+            and left.kept.same(right.kept)
+        )
+
+    def to_arrays(self, value: StateCounts) -> Mapping[str, NDArray[Any]]:
+        records = value.table.records() if value.table is not None else value.records()
+        rows = value.kept.rows
+        plain = [value.units, value.samples, value.square_rows, value.masked, value.nan, value.inf, value.strata]
+        return {
+            **records._asdict(),
+            "plain": np.array(plain, np.int64),
+            "threshold": np.array([value.threshold]),
+            "kept_ids": value.kept.ids,
+            "kept_sizes": np.array([len(r) for r in rows], np.int64),
+            "kept_rows": np.concatenate(rows) if rows else np.empty((0, value.words), np.uint64),
+        }
+
+    def from_arrays(self, site: Site, arrays: Mapping[str, NDArray[Any]]) -> StateCounts:
+        try:
+            units, samples, square_rows, masked, nan, inf, strata = map(int, arrays["plain"])
+            records = Records(*(arrays[name] for name in Records._fields))
+            sizes, rows, ids = arrays["kept_sizes"], arrays["kept_rows"], arrays["kept_ids"]
+            consistent = (
+                bool(strata) == (self.strata is not None)
+                and records.states.shape == (len(records.n), -(-units // 64) + strata)
+                and all(column.shape == records.n.shape for column in records[1:])
+                and int(sizes.sum()) == len(rows)
+                and len(ids) == len(sizes)
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise FileFormatError(f"{site}: a state table needs arrays that are not there or not whole ({error}).") from error
+        if not consistent:
+            raise FileFormatError(f"{site}: the arrays of this state table do not fit each other; the file is damaged.")
+        value = self.init(site)
+        if not units:
+            return value
+        value.units, value.samples, value.square_rows, value.masked, value.nan, value.inf = (
+            units, samples, square_rows, masked, nan, inf,
+        )  # fmt: skip
+        value.threshold, value.table = float(arrays["threshold"][0]), Table.of(records)
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        value.kept.offer(rows, offsets, ids)
+        return value
