@@ -29,7 +29,9 @@ space := $(empty) $(empty)
 EXTRA_LIST := $(subst $(space),$(comma),$(EXTRAS))
 HOME_READY := .venv/.ready-digits-torch
 TEST_READY := .venv/.ready-$(subst $(space),-,$(EXTRAS))
+ALL_READY := .venv/.ready-digits-jax-keras-tensorflow-torch
 DEV_READY := .venv/.ready-dev
+RUFF := .venv/.ruff
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -48,15 +50,16 @@ test: $(TEST_READY)
 	@echo "== all tests$(if $(KERAS_BACKENDS), (Keras on $(MAIN_BACKEND)))"
 	@KERAS_BACKEND=$(MAIN_BACKEND) $(PY) -m pytest $(PYTEST_ARGS)
 
-lint: $(DEV_READY)
+lint: $(RUFF)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 
-format: $(DEV_READY)
+format: $(RUFF)
 	@$(PY) -m ruff check --fix-only .
 	@$(PY) -m ruff format .
 
-types: $(DEV_READY) $(TEST_READY)
+# With every framework installed, so that the answer is the same everywhere.
+types: $(DEV_READY) $(ALL_READY)
 	@$(PY) -m pyright
 
 bench: $(HOME_READY)
@@ -73,8 +76,12 @@ setup: $(TEST_READY)
 
 # PyTorch first and alone: whatever is installed later then finds a build that fits, and leaves it.
 .venv/.ready-%: .venv/.torch pyproject.toml constraints.txt
-	@echo "layerscope: installing the library and what it needs ($*)"
+	@echo "layerscope: installing the library and what it needs ($(subst -,$(comma) ,$*))"
 	@$(PIP) install -c constraints.txt -e ".[$(if $(filter dev,$*),torch$(comma)digits,$(subst -,$(comma),$*))]" --group $(if $(filter dev,$*),dev,test)
+	@touch "$@"
+
+$(RUFF): .venv/.python constraints.txt
+	@$(PIP) install -c constraints.txt ruff
 	@touch "$@"
 
 .venv/.torch: .venv/.python constraints.txt

@@ -65,5 +65,13 @@ class _FrameworkFiles:
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         name = collection_path.stem
-        framework = collection_path.suffix == ".py" and name in {"torch", "keras", "tensorflow", "jax", "ray", "lightning", "transformers"}
+        framework = collection_path.suffix == ".py" and name in {
+            "torch",
+            "keras",
+            "tensorflow",
+            "jax",
+            "ray",
+            "lightning",
+            "transformers",
+        }
         return True if framework and name not in required() and importlib.util.find_spec(name) is None else None
