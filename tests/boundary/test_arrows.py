@@ -13,7 +13,8 @@ ARROWS: dict[str, set[str]] = {part: set(ROAD[:at]) for at, part in enumerate(RO
 ARROWS["_files"] = {"_errors", "_site", "_reading"}
 ARROWS["_results"] |= {"_files"}
 ARROWS["report"] |= {"_files"}
-ARROWS["probes"] = {"_errors", "_site", "tallies"}
+ARROWS["inventory"] = {"_errors", "_site"}
+ARROWS["probes"] = {"_errors", "_site", "inventory", "tallies"}
 ARROWS["_data"] = ARROWS["_feed"] = {"_errors", "_site", "_data"}
 ARROWS["datasets"] = {"_errors"}
 ARROWS["transformations"] = {"_errors"}
