@@ -1,0 +1,624 @@
+"""The kernels: packing firing states at the speed of reading, and counting different ones in a hash table.
+
+Every jitted function, intrinsic and constant of the library's kernels stands in this one file: Numba's cache watches only the file of
+the function it compiled, so after an edit of a callee elsewhere it would return old numbers in silence.  The functions without a leading
+underscore are twins of those in `reference.py`.
+
+Kernels take addresses, not arrays: a read-only array or another memory layout is another type to Numba, and would compile again.
+
+**Packing.**  Two layouts, told apart by strides, never by rank.  *Rows*, units side by side: one vector compare covers 64 units, and its
+mask is the word.  *Planes*, positions side by side (channels first): the units of a tile of positions are ORed one by one into 16-bit
+lanes, which the compiler vectorises and the first cache holds.  Half floats are read as int16, where 0 < x is `0 < bits <= bits(+inf)`:
+NaN, -0.0 and negatives fall outside by themselves.
+
+**Counting.**  Two stages.  The rows of one sample meet in a small scratch table (state, how often) that stays in the first or second
+cache and is never cleared: its marks carry the number of the sample.  Then every different state of the sample goes once to the big
+table, which is where n, i, Q and first cost nothing extra, and where a cold slot is touched once a sample instead of once a row.
+The big table is an index of (32 hash bits | number of the state) by open addressing, at most half full, over dense entries
+(state, n, i, Q, first) in order of first sight.  The slot is the top of those 32 bits, so the index grows without looking at a state.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba as nb
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+from numpy.typing import NDArray
+
+from . import reference
+from .reference import Counts, Words
+
+WORD = 64  # units a word
+TILE = 4096  # positions a tile of uint16: 8 KB
+SHORT = 512  # runs of fewer positions are checked for NaN a sample at a time
+BLOCK = 256  # states that go to the big table together: hashed, fetched, then looked up
+NEAR = 1 << 16  # index slots that need no prefetch
+U = np.uint64
+LOW, HIGH, ONE, HALF = U(0xFFFFFFFF), U(0xFFFFFFFF00000000), U(1), U(32)
+A, B, C = U(0xA0761D6478BD642F), U(0xE7037ED1A0B428DB), U(0x8EBC6AF09C88C6E3)
+
+
+def _jit(function: Callable[..., Any]) -> Any:
+    """Compile once and keep the result; where there is no place to keep it (read-only installs), compile in every process."""
+    how = {"nogil": True, "error_model": "numpy"}
+    try:
+        return nb.njit(cache=True, **how)(function)
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        return nb.njit(**how)(function)
+
+
+# -- what the machine can do and Numba cannot say ------------------------------------------------------------------------------
+
+
+@intrinsic
+def _pointer(typingctx, address, like):
+    """The address as a pointer to values of the type of `like`."""
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(like)(types.intp, like), codegen
+
+
+@intrinsic
+def _fold(typingctx, a, b):
+    """High half xor low half of the 128-bit product: one multiplication that mixes every bit into the top ones."""
+
+    def codegen(context, builder, sig, args):
+        wide, word = ir.IntType(128), ir.IntType(64)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        return builder.xor(builder.trunc(product, word), builder.trunc(builder.lshr(product, wide(64)), word))
+
+    return types.uint64(types.uint64, types.uint64), codegen
+
+
+@intrinsic
+def _prefetch(typingctx, flat, index):
+    """Ask for the cache line of flat[index]; never faults."""
+
+    def codegen(context, builder, sig, args):
+        data, i32 = context.make_array(sig.args[0])(context, builder, args[0]).data, ir.IntType(32)
+        here = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        signature = ir.FunctionType(ir.VoidType(), [here.type, i32, i32, i32])
+        fetch = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+        builder.call(fetch, [here, i32(0), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(flat, types.intp), codegen
+
+
+def _load(context, builder, array_type, array, offset, count):
+    """`count` neighbouring elements as one vector, and a function that repeats a scalar over its lanes."""
+    data = context.make_array(array_type)(context, builder, array).data
+    vector = ir.VectorType(context.get_data_type(array_type.dtype), count)
+    loaded = builder.load(builder.bitcast(builder.gep(data, [offset]), vector.as_pointer()))
+    loaded.align = array_type.dtype.bitwidth // 8
+
+    def splat(value):
+        one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
+        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), count), None))
+
+    return loaded, splat
+
+
+def _mask(builder, test, count):
+    mask = builder.bitcast(test, ir.IntType(count))
+    return mask if count == 64 else builder.zext(mask, ir.IntType(64))
+
+
+def _lanes(count):
+    """An intrinsic: which of `count` neighbours lie in (low, high] (floats: above low), as bits.
+
+    LLVM makes vpcmp + kmov of it (AVX-512), movmskps / vpmovmskb (AVX2), and + addv (NEON)."""
+
+    @intrinsic
+    def word(typingctx, flat, offset, low, high):
+        def codegen(context, builder, sig, args):
+            x, splat = _load(context, builder, sig.args[0], args[0], args[1], count)
+            kind = sig.args[0].dtype
+            if isinstance(kind, types.Float):
+                return _mask(builder, builder.fcmp_ordered(">", x, splat(args[2])), count)
+            compare = builder.icmp_signed if kind.signed else builder.icmp_unsigned
+            return _mask(
+                builder, builder.and_(compare(">", x, splat(args[2])), compare("<=", x, splat(args[3]))), count
+            )
+
+        return types.uint64(flat, types.intp, flat.dtype, flat.dtype), codegen
+
+    return word
+
+
+_word64, _word32, _word16 = _lanes(64), _lanes(32), _lanes(16)
+
+
+@intrinsic
+def _wild64(typingctx, flat, offset, high):
+    """Which of 64 neighbours are NaN or infinite.  x - x is 0 or NaN; in half floats by their bits; integers never are."""
+
+    def codegen(context, builder, sig, args):
+        kind = sig.args[0].dtype
+        if isinstance(kind, types.Float):
+            x, _ = _load(context, builder, sig.args[0], args[0], args[1], 64)
+            zero = builder.fsub(x, x)
+            return _mask(builder, builder.fcmp_unordered("uno", zero, zero), 64)
+        if kind != types.int16:
+            return ir.IntType(64)(0)
+        x, splat = _load(context, builder, sig.args[0], args[0], args[1], 64)
+        magnitude = builder.and_(x, splat(ir.IntType(16)(0x7FFF)))
+        return _mask(builder, builder.icmp_signed(">=", magnitude, splat(args[2])), 64)
+
+    return types.uint64(flat, types.intp, flat.dtype), codegen
+
+
+def _fires(v, low, high):
+    """One value against the interval."""
+
+
+def _is_wild(v, high):
+    """One value: NaN or infinite."""
+
+
+def _judged(high):
+    """Whether values of this type can be NaN or infinite: floats, and the int16 view of half floats (high is then bits(+inf))."""
+
+
+@overload(_fires)
+def _(v, low, high):
+    return (lambda v, low, high: v > low) if isinstance(v, types.Float) else (lambda v, low, high: low < v <= high)
+
+
+@overload(_is_wild)
+def _(v, high):
+    if isinstance(v, types.Float):
+        return lambda v, high: not (v - v == 0)
+    return (lambda v, high: (v & 0x7FFF) >= high) if v == types.int16 else (lambda v, high: False)
+
+
+@overload(_judged)
+def _(high):
+    if isinstance(high, types.Float):
+        return lambda high: True
+    return (lambda high: high < 0x7FFF) if high == types.int16 else (lambda high: False)
+
+
+# -- packing -------------------------------------------------------------------------------------------------------------------
+
+
+@_jit
+def _all_finite(flat, begin, end, high):
+    """No NaN and no infinity in flat[begin:end]; reads up to 63 values beyond where there are any."""
+    wild, at = U(0), begin
+    if not _judged(high):
+        return True
+    while at < end and at + WORD <= flat.size:
+        wild |= _wild64(flat, at, high)
+        at += WORD
+    clean = wild == U(0)
+    while at < end:
+        clean &= not _is_wild(flat[at], high)
+        at += 1
+    return clean
+
+
+@_jit
+def _pack_rows(address, rows, units, low, high, out):
+    """Units side by side: observation i is flat[i * units:(i + 1) * units].  True if all values are finite."""
+    flat = nb.carray(_pointer(address, low), (rows * units,))
+    full, tail = units // WORD, units % WORD
+    keep, at = (ONE << U(tail)) - ONE, 0
+    wild, clean, judged = U(0), True, _judged(high)
+    roomy = flat.size - WORD  # up to here a row's tail may be read beyond its end, and masked
+    for i in range(rows):
+        for k in range(full):
+            out[i, k] = _word64(flat, at, low, high)
+            wild |= _wild64(flat, at, high)
+            at += WORD
+        if tail:
+            if at > roomy:
+                fires = U(0)
+                for j in range(tail):
+                    fires |= U(_fires(flat[at + j], low, high)) << U(j)
+                    clean &= not _is_wild(flat[at + j], high)
+            else:
+                if tail <= 16:
+                    fires = _word16(flat, at, low, high)
+                elif tail <= 32:
+                    fires = _word32(flat, at, low, high)
+                else:
+                    fires = _word64(flat, at, low, high)
+                wild |= _wild64(flat, at, high)
+            out[i, full] = fires & keep
+            at += tail
+    return not judged or (clean and wild == U(0))
+
+
+@_jit
+def _pack_planes(address, samples, units, positions, low, high, out):
+    """Positions side by side: unit j of sample i is a run of `positions` values.  True if all are finite."""
+    flat = nb.carray(_pointer(address, low), (samples * units * positions,))
+    tile, none, clean = np.empty(TILE, np.uint16), np.uint16(0), True
+    short = positions < SHORT
+    for i in range(samples):
+        if short:
+            clean &= _all_finite(flat, i * units * positions, (i + 1) * units * positions, high)
+        for q0 in range(0, positions, TILE):
+            width = min(TILE, positions - q0)
+            whole = -(-width // 64) * 64  # short runs: blocks of exactly 64 leave the compiler no scalar rest
+            rows = out[i * positions + q0 : i * positions + q0 + width]
+            for j0 in range(0, units, 16):
+                tile[:whole] = none
+                for j in range(j0, min(units, j0 + 16)):
+                    at, bit = (i * units + j) * positions + q0, np.uint16(1 << (j - j0))
+                    if not short:
+                        clean &= _all_finite(flat, at, at + width, high)
+                    if short and at + whole <= flat.size:
+                        for b in range(0, whole, 64):
+                            plane, part = flat[at + b : at + b + 64], tile[b : b + 64]
+                            for q in range(64):
+                                part[q] |= bit if _fires(plane[q], low, high) else none
+                    else:
+                        plane = flat[at : at + width]
+                        for q in range(width):
+                            tile[q] |= bit if _fires(plane[q], low, high) else none
+                k, shift = j0 // WORD, U(j0 % WORD)
+                if shift == U(0):
+                    for q in range(width):
+                        rows[q, k] = U(tile[q])
+                else:
+                    for q in range(width):
+                        rows[q, k] |= U(tile[q]) << shift
+    return clean
+
+
+@_jit
+def _count_nonfinite(address, size, high):
+    """(NaN, infinite) among `size` values; `high` names the type, and is bits(+inf) for half floats."""
+    flat = nb.carray(_pointer(address, high), (size,))
+    nan, inf = 0, 0
+    for v in flat:
+        wild, infinite = _is_wild(v, high), _is_infinite(v, high)
+        nan += wild and not infinite
+        inf += infinite
+    return nan, inf
+
+
+def _is_infinite(v, high):
+    """One value: +inf or -inf."""
+
+
+@overload(_is_infinite)
+def _(v, high):
+    if isinstance(v, types.Float):
+        return lambda v, high: abs(v) == np.inf
+    return (lambda v, high: (v & 0x7FFF) == high) if v == types.int16 else (lambda v, high: False)
+
+
+@_jit
+def _sum_bits(words, n, out):
+    """out[64 j + b] += n[s] for every state s whose word j has bit b."""
+    for s in range(words.shape[0]):
+        for j in range(words.shape[1]):
+            word, part = words[s, j], out[j * WORD : (j + 1) * WORD]
+            for b in range(WORD):
+                part[b] += n[s] * np.int64((word >> U(b)) & ONE)
+
+
+def pack(x: NDArray[Any], unit_axis: int, threshold: float = 0.0, dtype: str | None = None) -> tuple[Words, bool]:
+    """Which units fire, as packed states, and whether all values are finite: see `reference.pack`."""
+    bounds = _bounds(x.dtype, threshold, dtype)
+    if bounds is None:
+        return reference.pack(x, unit_axis, threshold, dtype)
+    outer, units, inner, observations, words, in_place = _geometry(x.shape, x.strides, x.itemsize, unit_axis)
+    if not in_place:
+        x = np.ascontiguousarray(x)
+    out = np.empty((observations, words), np.uint64)
+    if inner:
+        return out, _pack_planes(x.ctypes.data, outer, units, inner, *bounds, out)
+    return out, _pack_rows(x.ctypes.data, outer, units, *bounds, out)
+
+
+def nonfinite(x: NDArray[Any], dtype: str | None = None) -> tuple[int, int]:
+    """How many values are NaN, and how many are infinite: see `reference.nonfinite`."""
+    bounds = _bounds(x.dtype, 0.0, dtype)
+    if bounds is None or (x.dtype.kind in "biu" and dtype != "bfloat16"):
+        return reference.nonfinite(x, dtype)
+    if not x.flags.forc:
+        x = np.ascontiguousarray(x)
+    return _count_nonfinite(x.ctypes.data, x.size, bounds[1])
+
+
+def unit_counts(words: Words, n: Counts, units: int) -> Counts:
+    """How often each unit fired, from a table of states: see `reference.unit_counts`."""
+    if len(n) != len(words) or not 0 <= units <= words.shape[1] * WORD:
+        return reference.unit_counts(words, n, units)  # which says what is wrong
+    total = np.zeros(words.shape[1] * WORD, np.int64)
+    _sum_bits(_owned(words, np.uint64), _owned(n, np.int64), total)
+    return total[:units].copy()
+
+
+def _owned(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """The array contiguous and writeable: the only kind the kernels that take arrays are compiled for."""
+    return np.require(array, dtype, ["C", "W"])
+
+
+@functools.lru_cache(maxsize=256)
+def _bounds(dtype: np.dtype[Any], threshold: float, name: str | None) -> tuple[Any, Any] | None:
+    """(low, high]: between them a value fires, and their type is how it is read.  None where only the reference will do."""
+    half = dtype.name == "bfloat16" or (name == "bfloat16" and dtype in (np.int16, np.uint16))
+    if not dtype.isnative or (name is not None and name != dtype.name and not half):
+        return None
+    if half:
+        return None if threshold < 0 else (np.int16(min(reference.bfloat16_bits(threshold), 0x7FFF)), np.int16(0x7F80))
+    if dtype == np.float16:
+        with np.errstate(over="ignore"):
+            return None if threshold < 0 else (np.float16(abs(threshold)).view(np.int16), np.int16(0x7C00))
+    if dtype in (np.float32, np.float64):
+        with np.errstate(over="ignore"):
+            return dtype.type(threshold), dtype.type(np.inf)
+    if dtype.kind not in "biu":
+        return None
+    dtype = np.dtype(np.uint8) if dtype.kind == "b" else dtype
+    low, limits = reference.whole_threshold(threshold), np.iinfo(dtype)
+    return (dtype.type(low), dtype.type(limits.max)) if limits.min <= low <= limits.max else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _geometry(
+    shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, unit_axis: int
+) -> tuple[int, int, int, int, int, bool]:
+    """How to walk such an array: (outer, units, inner, observations, words, in place).
+
+    `inner` 0: units side by side.  Else `inner` positions side by side.  Not in place: after a copy in the order of the axes.
+    """
+    axis = reference.unit_axis_of(np.broadcast_to(np.int8(0), shape), unit_axis)
+    units, others = shape[axis], [k for k in range(len(shape)) if k != axis]
+    observations = math.prod(shape[k] for k in others)
+    words = -(-units // WORD)
+    if observations == 0 or units == 0:
+        return observations, units, 0, observations, words, True
+    if units == 1:  # one run of positions, where the order of the axes in memory is already that of the observations
+        whole = _contiguous(shape, strides, itemsize, range(len(shape)))
+        return 1, 1, observations, observations, words, whole
+    # Observations in raster order: some of the other axes may be outside the units in memory, the rest inside.
+    for cut in range(len(others), -1, -1):
+        outer, inner = (math.prod(shape[k] for k in part) for part in (others[:cut], others[cut:]))
+        if _contiguous(shape, strides, itemsize, [*others[:cut], axis, *others[cut:]]):
+            return (
+                (observations, units, 0, observations, words, True)
+                if inner == 1
+                else (outer, units, inner, observations, words, True)
+            )
+    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    return (
+        (observations, units, 0, observations, words, False)
+        if inner == 1
+        else (outer, units, inner, observations, words, False)
+    )
+
+
+def _contiguous(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, order: Any) -> bool:
+    """Whether memory holds the axes in this order, the last one fastest.  Axes of length 1 may have any stride."""
+    step = itemsize
+    for axis in reversed(order):
+        if shape[axis] != 1 and strides[axis] != step:
+            return False
+        step *= shape[axis]
+    return True
+
+
+# -- counting ------------------------------------------------------------------------------------------------------------------
+
+
+@_jit
+def hash_row(rows, i, w, seed):
+    """The hash of the first `w` words of row i, in its upper 32 bits.
+
+    Both factors of every product hold the seed: a word equal to a constant cannot wipe out its neighbour under every seed."""
+    if w == 1:
+        return _fold(rows[i, 0] ^ seed, A) & HIGH
+    j, left, right = 0, seed, seed ^ B
+    while j + 3 < w:
+        left = _fold(rows[i, j] ^ A ^ right, rows[i, j + 1] ^ left)
+        right = _fold(rows[i, j + 2] ^ C ^ seed, rows[i, j + 3] ^ right)
+        j += 4
+    while j < w:
+        left = _fold(rows[i, j] ^ left, C ^ right)
+        j += 1
+    return _fold(left ^ B, right ^ seed) & HIGH
+
+
+@_jit
+def shift_of(slots):
+    """How far right to move a hash so that its top bits number one of `slots` (a power of two)."""
+    shift = U(64)
+    while slots > 1:
+        slots >>= 1
+        shift -= ONE
+    return shift
+
+
+@_jit
+def _same(a, i, b, k, w):
+    """Whether the first w words of a[i] and b[k] are equal."""
+    j = 0
+    while j < w and a[i, j] == b[k, j]:
+        j += 1
+    return j == w
+
+
+@_jit
+def _distinct(rows, begin, end, w, seed, scratch, shift, epoch, p, at, tag, times):
+    """Different states among rows[begin:end], appended from place p on as (row, hash, how often); returns the next place.
+
+    `scratch` holds (hash | row - begin, epoch | times) pairs; a pair of another epoch is empty."""
+    mask, start, stamp = scratch.size // 2 - 1, p, U(epoch) << HALF
+    for i in range(begin, end):
+        h = hash_row(rows, i, w, seed)
+        s = np.int64(h >> shift)
+        while True:
+            mark = scratch[2 * s + 1]
+            if mark & HIGH != stamp:
+                scratch[2 * s], scratch[2 * s + 1] = h | U(i - begin), stamp | ONE
+                at[p], tag[p], times[p] = i, h, s
+                p += 1
+                break
+            key = scratch[2 * s]
+            if key & HIGH == h and _same(rows, i, rows, begin + np.int64(key & LOW), w):
+                scratch[2 * s + 1] = mark + ONE
+                break
+            s = (s + 1) & mask
+    for k in range(start, p):
+        times[k] = np.int64(scratch[2 * times[k] + 1] & LOW)
+    return p
+
+
+@_jit
+def _fetch(tag, count, index, entries, shift):
+    """Bring the slots of `count` hashes, then the entries they name, into the cache."""
+    flat, stride = entries.reshape(-1), entries.shape[1]
+    for k in range(count):
+        _prefetch(index, np.int64(tag[k] >> shift))
+    for k in range(count):
+        e = index[np.int64(tag[k] >> shift)]
+        if e & HIGH == tag[k] and e != U(0):
+            here = (np.int64(e & LOW) - 1) * stride
+            _prefetch(flat, here)
+            _prefetch(flat, here + stride - 1)
+
+
+@_jit
+def _find(rows, i, tag, w, index, entries, used, shift):
+    """(number of the state rows[i], states, steps): a new state gets the next number and four integers that say nothing yet."""
+    s, mask, steps = np.int64(tag >> shift), index.size - 1, 0
+    while True:
+        e = index[s]
+        if e == U(0):
+            for j in range(w):
+                entries[used, j] = rows[i, j]
+            entries[used, w], entries[used, w + 1], entries[used, w + 2] = U(0), U(0), U(0)
+            entries[used, w + 3] = U(0x7FFFFFFFFFFFFFFF)
+            index[s] = tag | U(used + 1)
+            return used, used + 1, steps
+        if e & HIGH == tag and _same(rows, i, entries, np.int64(e & LOW) - 1, w):
+            return np.int64(e & LOW) - 1, used, steps
+        s, steps = (s + 1) & mask, steps + 1
+
+
+@_jit
+def _settle(rows, at, tag, times, name, count, w, index, entries, used, shift):
+    """Add `count` (row, hash, times, sample) to the table.  Returns (states, longest probe)."""
+    longest = 0
+    if index.size > NEAR:
+        _fetch(tag, count, index, entries, shift)
+    for k in range(count):
+        number, used, steps = _find(rows, at[k], tag[k], w, index, entries, used, shift)
+        longest = max(longest, steps)
+        entries[number, w] += U(times[k])
+        entries[number, w + 1] += ONE
+        entries[number, w + 2] += U(times[k]) * U(times[k])
+        entries[number, w + 3] = U(min(np.int64(entries[number, w + 3]), name[k]))
+    return used, longest
+
+
+@_jit
+def count_into(rows_at, n, w, offsets_at, ids_at, start, samples, largest, index, entries, used, seed):
+    """Count the samples from number `start` on.  Returns (the next sample, states, room wanted, longest probe).
+
+    Stops before a block that might fill the index beyond half: the table must then grow to the room wanted."""
+    rows = nb.carray(_pointer(rows_at, ONE), (n, w))
+    offsets = nb.carray(_pointer(offsets_at, np.int64(0)), (samples + 1,))
+    ids = nb.carray(_pointer(ids_at, np.int64(0)), (samples,))
+    at, times, name = (
+        np.empty(BLOCK + largest, np.int64),
+        np.empty(BLOCK + largest, np.int64),
+        np.empty(BLOCK + largest, np.int64),
+    )
+    tag = np.empty(BLOCK + largest, np.uint64)
+    slots = 1
+    while largest > 1 and 2 * slots < 3 * largest:
+        slots *= 2
+    scratch, near = np.zeros(2 * slots, np.uint64), shift_of(slots)
+    shift, room, longest = shift_of(index.size), index.size // 2, 0
+    p, done = 0, start
+    for g in range(start, samples):
+        begin, end = offsets[g], offsets[g + 1]
+        first = p
+        if end - begin == 1:
+            at[p], tag[p], times[p] = begin, hash_row(rows, begin, w, seed), 1
+            p += 1
+        else:
+            p = _distinct(rows, begin, end, w, seed, scratch, near, g - start + 1, p, at, tag, times)
+        for k in range(first, p):
+            name[k] = ids[g]
+        if p >= BLOCK or g == samples - 1:
+            if used + p > room:
+                return done, used, used + p, longest
+            used, steps = _settle(rows, at, tag, times, name, p, w, index, entries, used, shift)
+            longest = max(longest, steps)
+            p, done = 0, g + 1
+    return samples, used, 0, longest
+
+
+@_jit
+def merge_into(source, start, stop, w, index, entries, used, seed):
+    """Add the entries source[start:stop] to the table.  Returns (the next entry, states, room wanted, longest probe)."""
+    tag, longest, shift = np.empty(BLOCK, np.uint64), 0, shift_of(index.size)
+    for first in range(start, stop, BLOCK):
+        count = min(BLOCK, stop - first)
+        if used + count > index.size // 2:
+            return first, used, used + count, longest
+        for k in range(count):
+            tag[k] = hash_row(source, first + k, w, seed)
+        if index.size > NEAR:
+            _fetch(tag, count, index, entries, shift)
+        for k in range(count):
+            i = first + k
+            number, used, steps = _find(source, i, tag[k], w, index, entries, used, shift)
+            longest = max(longest, steps)
+            for j in range(w, w + 3):
+                entries[number, j] += source[i, j]
+            entries[number, w + 3] = U(min(np.int64(entries[number, w + 3]), np.int64(source[i, w + 3])))
+    return stop, used, 0, longest
+
+
+@_jit
+def regrow(old, index):
+    """Move an index to an empty larger one.  Both are in the order of the hash, so this is one sweep over each."""
+    shift, mask = shift_of(index.size), index.size - 1
+    for e in old:
+        if e != U(0):
+            s = np.int64(e >> shift)
+            while index[s] != U(0):
+                s = (s + 1) & mask
+            index[s] = e
+
+
+@_jit
+def reindex(entries, used, w, index, seed):
+    """Enter all states into an empty index under another seed."""
+    shift, mask = shift_of(index.size), index.size - 1
+    for i in range(used):
+        h = hash_row(entries, i, w, seed)
+        s = np.int64(h >> shift)
+        while index[s] != U(0):
+            s = (s + 1) & mask
+        index[s] = h | U(i + 1)
+
+
+@_jit
+def largest_sample(offsets_at, samples):
+    """Rows of the largest sample, or -1 where an offset is smaller than the one before."""
+    offsets = nb.carray(_pointer(offsets_at, np.int64(0)), (samples + 1,))
+    most, least = 0, 0
+    for g in range(samples):
+        rows = offsets[g + 1] - offsets[g]
+        most, least = max(most, rows), min(least, rows)
+    return most if least == 0 else -1

@@ -1,0 +1,218 @@
+"""Counting different states while they stream."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._errors import DtypeError, ShapeError
+from . import reference
+from .reference import Counts, Records, Words
+
+SLOTS = 1 << 12  # of an empty index: 32 KB
+PATIENCE = 512  # steps of a probe after which the states look made to collide
+SEED = 0x9E3779B97F4A7C15
+
+
+class Table:
+    """Different states of a site, with four integers for each (`Records`), from rows that come in any number of batches.
+
+    **Arguments:** `words` uint64 words a state.
+    **Holds:** `rows` observations so far; `len(table)` different states, which is what memory follows.
+    **Beware:** all rows of a sample come in one `add`, or `i` and `Q` take it for two samples.
+
+    >>> table = Table(words=1)
+    >>> table.add(np.array([[7], [7], [1]], np.uint64), np.array([0, 3]), np.array([12]))
+    >>> table.add(np.array([[7]], np.uint64), np.array([0, 1]), np.array([4]))
+    >>> table.records().n, table.records().Q
+    (array([1, 3]), array([1, 5]))
+    """
+
+    def __init__(self, words: int) -> None:
+        from . import engine
+
+        if words < 0:
+            raise ShapeError(
+                f"table: asked for states of {words} words, a state cannot have fewer than 0. Give ceil(units / 64)."
+            )
+        self.words = words
+        self.rows = 0
+        self._store = _Sorted(words) if engine() is reference else _Hashed(words)
+
+    @classmethod
+    def of(cls, records: Records) -> "Table":
+        """The table that holds these records."""
+        table = cls(records.states.shape[1])
+        table._store.merge_records(records)
+        table.rows = int(records.n.sum())
+        return table
+
+    def add(self, rows: Words, offsets: Counts, ids: Counts) -> None:
+        """Count a batch of whole samples.
+
+        **Arguments:** `rows` (observations, words) packed states; sample g, named `ids[g]`, is `rows[offsets[g]:offsets[g + 1]]`.
+        **Raises:** `ShapeError` when the width is another or the offsets do not cover the rows, `DtypeError` when the rows are not words;
+        nothing is counted then.
+        """
+        if rows.dtype != np.uint64:
+            raise DtypeError(
+                f"add: asked to count rows of type {rows.dtype}, states are uint64 words. Pack the activations first."
+            )
+        if rows.ndim != 2 or rows.shape[1] != self.words:
+            raise ShapeError(
+                f"add: the table counts states of {self.words} words, the rows have shape {rows.shape}. "
+                "A table counts the states of one site: give every site a table of its own."
+            )
+        rows, offsets, ids = np.ascontiguousarray(rows), _integers(offsets), _integers(ids)
+        if (
+            len(offsets) != len(ids) + 1
+            or offsets[0] != 0
+            or offsets[-1] != len(rows)
+            or not self._store.add(rows, offsets, ids)
+        ):
+            raise ShapeError(
+                f"add: asked to count {len(rows)} rows of {len(ids)} samples, the {len(offsets)} offsets do not cover them. "
+                f"Give {len(ids) + 1} offsets that start at 0, never fall, and end at {len(rows)}."
+            )
+        self.rows += len(rows)
+
+    def merge(self, other: "Table") -> None:
+        """Count what `other` counted too; `other` is left as it is.  No sample may be in both.
+
+        **Raises:** `ShapeError` when the widths differ.
+        """
+        if other.words != self.words:
+            raise ShapeError(
+                f"merge: left counts states of {self.words} words, right of {other.words}. "
+                "Tables merge only when they come from the same site and unit axis."
+            )
+        self._store.merge(other._store)
+        self.rows += other.rows
+
+    def records(self) -> Records:
+        """What was counted, ascending by state."""
+        return self._store.records()
+
+    def copy(self) -> "Table":
+        """The same counts, in memory of their own."""
+        twin = Table(self.words)
+        twin.merge(self)
+        return twin
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the counts take."""
+        return self._store.nbytes
+
+
+def _integers(values: NDArray[Any]) -> Counts:
+    return np.ascontiguousarray(values, np.int64)
+
+
+class _Hashed:
+    """The table of `cpu.py`: an index of (hash, number) over dense entries (state, n, i, Q, first)."""
+
+    def __init__(self, words: int) -> None:
+        self.words = words
+        self.used = 0
+        self.seed = np.uint64(SEED)
+        self.patience = PATIENCE
+        self.index = np.zeros(SLOTS, np.uint64)
+        self.entries = np.empty((SLOTS // 2, words + 4), np.uint64)
+
+    def add(self, rows: Words, offsets: Counts, ids: Counts) -> bool:
+        """Count, or return False because an offset falls."""
+        from . import cpu
+
+        samples, at = len(ids), 0
+        largest = cpu.largest_sample(offsets.ctypes.data, samples)
+        where = rows.ctypes.data, len(rows), self.words, offsets.ctypes.data, ids.ctypes.data
+        while at < samples and largest > 0:
+            at, self.used, room, probe = cpu.count_into(
+                *where, at, samples, largest, self.index, self.entries, self.used, self.seed
+            )
+            self._adapt(room, probe)
+        return largest >= 0
+
+    def merge(self, other: "_Hashed | _Sorted") -> None:
+        if isinstance(other, _Sorted):
+            return self.merge_records(other.records())
+        self._merge_entries(other.entries, other.used)
+
+    def merge_records(self, records: Records) -> None:
+        columns = (column.view(np.uint64)[:, None] for column in map(_integers, records[1:]))
+        self._merge_entries(np.hstack([records.states, *columns]), len(records.n))
+
+    def _merge_entries(self, entries: Words, used: int) -> None:
+        from . import cpu
+
+        at = 0
+        while at < used:
+            at, self.used, room, probe = cpu.merge_into(
+                entries, at, used, self.words, self.index, self.entries, self.used, self.seed
+            )
+            self._adapt(room, probe)
+
+    def _adapt(self, room: int, probe: int) -> None:
+        """Make room for so many states; after a probe of suspicious length take another seed."""
+        from . import cpu
+
+        slots = self.index.size
+        while slots < 2 * room:
+            slots *= 4 if slots < 1 << 22 else 2
+        if slots > self.index.size:
+            entries, index = np.empty((slots // 2, self.words + 4), np.uint64), np.zeros(slots, np.uint64)
+            entries[: self.used] = self.entries[: self.used]
+            cpu.regrow(self.index, index)
+            self.index, self.entries = index, entries
+        if probe > self.patience:
+            self.patience *= 2  # so that states which collide under every seed are slow, and not endless
+            self.seed = np.uint64((int(self.seed) * 0xD1342543DE82EF95 + 1) & 0xFFFFFFFFFFFFFFFF)
+            self.index[:] = 0
+            cpu.reindex(self.entries, self.used, self.words, self.index, self.seed)
+
+    def records(self) -> Records:
+        entries = self.entries[: self.used]
+        order = reference.order_of(entries[:, : self.words])
+        columns = (entries[order, self.words + k].view(np.int64) for k in range(4))
+        return Records(entries[order, : self.words], *columns)
+
+    def __len__(self) -> int:
+        return self.used
+
+    @property
+    def nbytes(self) -> int:
+        return self.index.nbytes + self.entries[: self.used].nbytes
+
+
+class _Sorted:
+    """The same in NumPy: sorted records, merged batch by batch."""
+
+    def __init__(self, words: int) -> None:
+        self._records = Records.empty(words)
+
+    def add(self, rows: Words, offsets: Counts, ids: Counts) -> bool:
+        """Count, or return False because an offset falls."""
+        if (np.diff(offsets) < 0).any():
+            return False
+        self._records = reference.merge(self._records, reference.count(rows, offsets, ids))
+        return True
+
+    def merge(self, other: "_Hashed | _Sorted") -> None:
+        self.merge_records(other.records())
+
+    def merge_records(self, records: Records) -> None:
+        self._records = reference.merge(self._records, records)
+
+    def records(self) -> Records:
+        return self._records
+
+    def __len__(self) -> int:
+        return len(self._records.n)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in self._records)
