@@ -12,14 +12,18 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
 
-ROOT = Path(__file__).resolve().parents[1]
 TOOLS = {"chromium": ("chromium", "chromium-browser", "google-chrome")}  # required by name, but programs and no modules
 
 # Frameworks pick threads and devices when they load; a test run wants neither a GPU it did not ask for nor a page of log lines.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
+
+# No deadline: nothing here is timed.  A failure prints what repeats it; in CI Hypothesis draws the same examples every time.
+settings.register_profile("layerscope", deadline=None, print_blob=True)
+settings.load_profile("layerscope")
 
 
 def required() -> tuple[str, ...]:
