@@ -8,12 +8,13 @@ import pytest
 from tests.boundary.source import PACKAGE, SRC, imports, modules, plant
 
 # The road, each part seeing the parts before it.
-ROAD = ("_errors", "_site", "_reading", "kernels", "_states", "tallies", "measures", "_results", "report")
+ROAD = ("_errors", "_site", "_reading", "kernels", "_states", "tallies", "measures", "_view", "_results", "report")
 ARROWS: dict[str, set[str]] = {part: set(ROAD[:at]) for at, part in enumerate(ROAD)}
 ARROWS["_files"] = {"_errors", "_site", "_reading"}
-ARROWS["_results"] |= {"_files"}
-ARROWS["report"] |= {"_files"}
 ARROWS["inventory"] = {"_errors", "_site"}
+ARROWS["_view"] |= {"inventory"}
+ARROWS["_results"] |= {"_files", "inventory"}
+ARROWS["report"] |= {"_files", "inventory"}
 ARROWS["probes"] = {"_errors", "_site", "inventory", "tallies"}
 ARROWS["_data"] = ARROWS["_feed"] = {"_errors", "_site", "_data"}
 ARROWS["datasets"] = {"_errors"}
