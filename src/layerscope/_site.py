@@ -15,6 +15,10 @@ _SITE = re.compile(
 )
 
 
+WHOLE = "(model)"
+"""How the model itself, whose path is empty, is written."""
+
+
 @dataclass(frozen=True, order=True)
 class Site:
     """A place in a network where activations are read.
@@ -45,7 +49,7 @@ class Site:
         call = f"#{self.call}" if self.call else ""
         port = ":in" if self.port == "in" else ""
         part = f"[{self.part}]" if self.part else ""
-        return f"{self.path}{step}{call}{port}{part}"
+        return f"{self.path or WHOLE}{step}{call}{port}{part}"
 
     @classmethod
     def parse(cls, text: str) -> "Site":
@@ -54,7 +58,7 @@ class Site:
         assert found is not None  # every part but the path is optional
         step = found["step"]
         return cls(
-            found["path"],
+            "" if found["path"] == WHOLE else found["path"],
             int(found["call"] or 0),
             found["port"] or "out",
             int(found["part"] or 0),
@@ -139,7 +143,8 @@ class Chunk:
     """What one batch adds to a tally: what `read` gave at one site, and the samples it came from.
 
     **Arguments:** `arrays` by name, of any framework (rows beyond the real samples are padding); `samples`; `positions` sizes of the
-    activation's position axes; `units` size of its unit axis; `threshold` of the site.
+    activation's position axes; `units` size of its unit axis; `threshold` of the site; `forward_samples` rows of the forward, padding
+    included, where it is not known whose they are.
     """
 
     arrays: Mapping[str, Any]
@@ -147,6 +152,7 @@ class Chunk:
     positions: tuple[int, ...] = ()
     units: int = 0
     threshold: float = 0.0
+    forward_samples: int | None = None
 
     def rows_mask(self, rows: int | None, site: Site) -> NDArray[np.bool_] | None:
         """Which rows count, (samples, rows a sample), or None when all do; `rows` is None where a state spans masked positions."""

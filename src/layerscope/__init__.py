@@ -1,0 +1,52 @@
+"""layerscope measures what the layers of a neural network do: how many states they use, what they ignore, how they settle.
+
+    import layerscope as ls
+
+    ls.layers(model, batch)            # what can be read, and what is read by default
+    results = ls.examine(model, data)  # one pass
+    results.to_html("report.html")
+
+Importing this package imports no framework, and none of Numba, pandas, zarr or matplotlib: names below are loaded when first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets as datasets
+    from . import measures as measures
+    from . import tallies as tallies
+    from . import testing as testing
+    from ._errors import LayerscopeError as LayerscopeError
+    from ._examine import Plan as Plan
+    from ._examine import activations as activations
+    from ._examine import examine as examine
+    from ._examine import layers as layers
+    from ._examine import plan as plan
+    from ._feed import Data as Data
+    from ._reading import Reading as Reading
+    from ._results import Results as Results
+    from ._results import load as load
+    from ._site import Axes as Axes
+    from ._site import Site as Site
+    from ._view import View as View
+    from ._watch import watch as watch
+
+_NAMES = {
+    "LayerscopeError": "_errors", "Plan": "_examine", "activations": "_examine", "examine": "_examine", "layers": "_examine",
+    "plan": "_examine", "Data": "_feed", "Reading": "_reading", "Results": "_results", "load": "_results", "Axes": "_site",
+    "Site": "_site", "View": "_view", "watch": "_watch",
+}  # fmt: skip
+_MODULES = ("datasets", "measures", "tallies", "testing")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name in _NAMES:
+        return getattr(import_module(f".{_NAMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted((*_NAMES, *_MODULES)))}")
+
+
+def __dir__() -> list[str]:
+    return sorted((*_NAMES, *_MODULES))

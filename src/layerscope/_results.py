@@ -1,0 +1,316 @@
+"""What an examination found: tallies, recipes and how it was made; numbers are computed from them when asked for."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _files, inventory, measures, tallies
+from ._errors import DataError, FileFormatError, LayerscopeError, MergeError
+from ._reading import NAN, Reading
+from ._site import Axes, Site
+from ._view import View
+from .inventory import Layer, Layers, find
+from .measures import AbstractMeasure, AbstractSummary, NetworkEfficiency, aiq
+from .tallies import AbstractTally
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = dict[Site, dict[AbstractTally[Any], Any]]
+
+SOURCES = {
+    "efficiency": "Schaub, N. J., & Hotaling, N. (2020). Assessing Intelligence in Artificial Neural Networks. arXiv:2006.02909.",
+    "entropy": "Rényi, A. (1961). On measures of entropy and information. Proc. 4th Berkeley Symp. Math. Stat. Prob. 1, 547-561.",
+    "coverage": "Good, I. J. (1953). The population frequencies of species and the estimation of population parameters. Biometrika 40.",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """How well the model did its task on the samples: the sum of scores, of how many, and what a score is."""
+
+    score: float = 0.0
+    samples: int = 0
+    kind: str = "accuracy"
+    note: str = "the data has no labels"
+
+    @property
+    def reading(self) -> Reading:
+        value = self.score / self.samples if self.samples else NAN
+        kind = "of samples" if self.kind == "accuracy" else self.kind
+        return Reading(value, observations=self.samples, samples=self.samples, measured_in=kind, note=self.note)
+
+
+class Results(Mapping[str, View]):
+    """Everything measured of one model on one set of data.
+
+    A mapping from site names to views: `results["conv_1"].efficiency()`.  `table` is the tidy table of all measures, `layers` every site of
+    the model with the reason why it was not read, `manifest` how the numbers were made, `references` the same for reference networks.
+    """
+
+    def __init__(
+        self,
+        layers: Layers,
+        values: Values,
+        asked: Sequence[AbstractMeasure[Any]],
+        manifest: Mapping[str, Any],
+        task: Task,
+        references: Mapping[str, "Results"] | None = None,
+    ) -> None:
+        self.layers, self.values_by_site, self.measures = layers, values, tuple(asked)
+        self.manifest, self.task, self.references = dict(manifest), task, dict(references or {})
+
+    # --- the mapping -------------------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str | Site) -> View:
+        layer = find(self.layers.read, name)
+        return View(layer, self.values_by_site[layer.site])
+
+    def __iter__(self) -> Iterator[str]:
+        return (str(layer.site) for layer in self.layers.read)
+
+    def __len__(self) -> int:
+        return len(self.layers.read)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in (layer.site, str(layer.site)) for layer in self.layers.read)
+
+    def __repr__(self) -> str:
+        m = self.manifest
+        return f"<Results of {m.get('model', 'a model')}: {len(self)} sites, {m.get('samples', 0):,} samples>"
+
+    # --- numbers of the whole network --------------------------------------------------------------------------------------------
+
+    def readings(self, measure: AbstractMeasure[Any]) -> dict[Site, Reading]:
+        """One measure at every site; where it cannot be computed the value is NaN and the note says why."""
+        return {layer.site: reading_or_why(self[layer.site], measure) for layer in self.layers.read}
+
+    def summary(self, summary: AbstractSummary) -> Reading:
+        """One number of all sites together."""
+        return summary.compute(self.readings(summary.measure))
+
+    def network_efficiency(self, *, order: float = 1, allow_undersampled: bool = False) -> Reading:
+        """Geometric mean of the layers' efficiencies; undersampled layers are left out and named, unless allowed."""
+        return self.summary(NetworkEfficiency(order, allow_undersampled))
+
+    @property
+    def accuracy(self) -> Reading | None:
+        """The share of samples whose largest output is their label, or the mean of `score=`; None without labels."""
+        return self.task.reading if self.task.samples else None
+
+    def aIQ(self, weight: int = 2, *, allow_undersampled: bool = False) -> Reading:  # noqa: N802 - the published name
+        """Artificial intelligence quotient of accuracy and network efficiency."""
+        if self.accuracy is None or self.task.kind != "accuracy":
+            raise DataError(f"aIQ: it needs an accuracy within [0, 1], and there is none ({self.task.note}). Give labels with the data.")
+        network = self.network_efficiency(allow_undersampled=allow_undersampled)
+        value = aiq(float(network), float(self.accuracy), weight)
+        return Reading(
+            value,
+            observations=network.observations,
+            samples=self.task.samples,
+            measured_in=f"aIQ, weight {weight}",
+            coverage=network.coverage,
+            bound=network.bound,
+            note=network.note,
+        )
+
+    # --- table, pictures, files --------------------------------------------------------------------------------------------------
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """Tidy table, a row per site and measure: layer, call, measure, setting, value, measured_in, observations, …, note."""
+        import pandas as pd
+
+        rows: list[dict[str, Any]] = []
+        for name, results in (("", self), *self.references.items()):
+            for layer in results.layers.read:
+                for measure in results.measures:
+                    reading = reading_or_why(results[layer.site], measure)
+                    rows.append({"network": name, **_row(layer, measure, reading)})
+        table = pd.DataFrame(rows, columns=["network", *_COLUMNS])
+        return table if self.references else table.drop(columns="network")
+
+    def plot(self, what: str = "states") -> Any:
+        """A matplotlib figure: "states" (entropy by layer), "samples" (entropy against the number of samples), "units" (firing rates)."""
+        from .report import plot
+
+        return plot(self, what)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None, *, title: str | None = None) -> str:
+        """The report as one self-contained page; also written to `path` where one is given."""
+        from .report import page
+
+        html = page(self, title=title)
+        if path is not None:
+            Path(path).write_text(html, encoding="utf-8")
+        return html
+
+    def cite(self) -> str:
+        """The sources of the numbers in this object."""
+        names = {measure.name for measure in self.measures}
+        return "\n".join(text for key, text in SOURCES.items() if key in names or key == "coverage")
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write everything to one file, from which `ls.load` computes the same numbers."""
+        index, arrays = self._contents("")
+        return _files.write(path, index, arrays)
+
+    def _contents(self, prefix: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        arrays: dict[str, NDArray[Any]] = {}
+        sites: list[dict[str, Any]] = []
+        for k, layer in enumerate(self.layers):
+            line = {"layer": _layer_to_json(layer), "tallies": []}
+            for j, (tally, value) in enumerate(self.values_by_site.get(layer.site, {}).items()):
+                line["tallies"].append(_recipe_to_json(tally, tallies))
+                for name, array in tally.to_arrays(value).items():
+                    arrays[f"{prefix}{k}.{j}.{name}"] = array
+            sites.append(line)
+        known = [m for m in self.measures if getattr(measures, type(m).__name__, None) is type(m)]
+        index: dict[str, Any] = {
+            "sites": sites,
+            "measures": [_recipe_to_json(m, measures) for m in known],
+            "manifest": self.manifest,
+            "task": {f.name: getattr(self.task, f.name) for f in fields(Task)},
+            "references": {},
+        }
+        for name, results in self.references.items():
+            index["references"][name], more = results._contents(f"{prefix}{name}.")
+            arrays |= more
+        return index, arrays
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Results":
+        """What `save` wrote.  Raises `FileFormatError` for anything else."""
+        index, arrays = _files.read(path)
+        try:
+            return cls._from_contents(index, arrays, "")
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, FileFormatError):
+                raise
+            raise FileFormatError(f"{path}: the index does not describe what the file holds ({error!r}). It is damaged.") from error
+
+    @classmethod
+    def _from_contents(cls, index: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], prefix: str) -> "Results":
+        layers: list[Layer] = []
+        values: Values = {}
+        for k, line in enumerate(index["sites"]):
+            layer = _layer_from_json(line["layer"])
+            layers.append(layer)
+            for j, text in enumerate(line["tallies"]):
+                tally = _recipe_from_json(text, tallies)
+                head = f"{prefix}{k}.{j}."
+                mine = {name.removeprefix(head): array for name, array in arrays.items() if name.startswith(head)}
+                values.setdefault(layer.site, {})[tally] = tally.from_arrays(layer.site, mine)
+        return cls(
+            Layers(layers),
+            values,
+            [_recipe_from_json(text, measures) for text in index["measures"]],
+            index["manifest"],
+            Task(**index["task"]),
+            {name: cls._from_contents(more, arrays, f"{prefix}{name}.") for name, more in index["references"].items()},
+        )
+
+    def merge(self, other: "Results") -> "Results":
+        """Both together, as if one stream had been examined; neither is changed.
+
+        **Raises:** `MergeError` unless both read the same sites with the same rules.  The samples must be disjoint (shards, or more data).
+        """
+        mine, theirs = [[x.site for x in r.layers.read] for r in (self, other)]
+        if mine != theirs:
+            raise MergeError(
+                f"merge: left reads {', '.join(map(str, mine))}; right reads {', '.join(map(str, theirs))}. Results merge only when both "
+                "read the same sites: examine with the same layers=."
+            )
+        values: Values = {}
+        for site in mine:
+            left, right = self.values_by_site[site], other.values_by_site[site]
+            if left.keys() != right.keys():
+                raise MergeError(f"merge: {site} has the tallies {list(left)} on the left, {list(right)} on the right. Use the same measures=.")
+            values[site] = {
+                tally: tally.merge(tally.merge(tally.init(site), left[tally]), right[tally]) for tally in left
+            }
+        if (self.task.samples and other.task.samples) and self.task.kind != other.task.kind:
+            raise MergeError(f"merge: left is scored by {self.task.kind}, right by {other.task.kind}. Score both alike.")
+        scored = self.task if self.task.samples else other.task
+        task = Task(self.task.score + other.task.score, self.task.samples + other.task.samples, scored.kind, scored.note)
+        manifest = {**self.manifest, "merged": self.manifest.get("merged", 1) + other.manifest.get("merged", 1)}
+        for key in ("samples", "batches", "seconds"):
+            if key in manifest and key in other.manifest:
+                manifest[key] = manifest[key] + other.manifest[key]
+        shared = self.references.keys() & other.references.keys()
+        return Results(
+            self.layers, values, self.measures, manifest, task, {n: self.references[n].merge(other.references[n]) for n in sorted(shared)}
+        )
+
+
+def load(path: str | os.PathLike[str]) -> Results:
+    """The results that `results.save(path)` wrote."""
+    return Results.load(path)
+
+
+def reading_or_why(view: View, measure: AbstractMeasure[Any]) -> Reading:
+    """The reading, or NaN with the reason in its note: one site that cannot be measured does not take the others with it."""
+    try:
+        return view.reading(measure)
+    except LayerscopeError as error:
+        return Reading(NAN, note=str(error).splitlines()[0])
+
+
+_COLUMNS = (
+    "layer", "call", "port", "part", "step", "type", "units", "measure", "setting", "value", "measured_in", "observations", "samples",
+    "coverage", "ceiling", "low", "high", "undersampled", "note",
+)  # fmt: skip
+
+
+def _row(layer: Layer, measure: AbstractMeasure[Any], reading: Reading) -> dict[str, Any]:
+    whole = np.ndim(reading.value) == 0
+    note = "; ".join(n for n in (layer.note, reading.note) if n)
+    return {
+        "layer": str(layer.site), "call": layer.site.call, "port": layer.site.port, "part": layer.site.part, "step": layer.site.step,
+        "type": layer.kind, "units": layer.units, "measure": measure.name, "setting": measure.setting,
+        "value": float(reading.value) if whole else float(np.mean(reading.value)),
+        "measured_in": reading.measured_in if whole else f"{reading.measured_in}, mean over units",
+        "observations": reading.observations, "samples": reading.samples, "coverage": reading.coverage, "ceiling": reading.ceiling,
+        "low": reading.low, "high": reading.high, "undersampled": reading.undersampled, "note": note,
+    }  # fmt: skip
+
+
+def _recipe_to_json(recipe: Any, home: Any) -> dict[str, Any]:
+    kind = type(recipe).__name__
+    if getattr(home, kind, None) is not type(recipe):
+        raise FileFormatError(f"save: {recipe!r} is no {home.__name__.rpartition('.')[2]} of layerscope, so no file could name it.")
+    return {"kind": kind, **{f.name: getattr(recipe, f.name) for f in fields(recipe)}}
+
+
+def _recipe_from_json(text: Mapping[str, Any], home: Any) -> Any:
+    arguments = dict(text)
+    kind = arguments.pop("kind")
+    cls = getattr(home, kind, None)
+    if not (isinstance(cls, type) and issubclass(cls, AbstractTally | AbstractMeasure)):
+        raise FileFormatError(f"load: the file speaks of {kind!r}, which this version of layerscope does not know.")
+    return cls(**arguments)
+
+
+def _layer_to_json(layer: Layer) -> dict[str, Any]:
+    line = {f.name: getattr(layer, f.name) for f in fields(layer)}
+    site = {f.name: getattr(layer.site, f.name) for f in fields(Site)}
+    return {**line, "site": site, "shape": list(layer.shape), "axes": [layer.axes.unit, layer.axes.sample]}
+
+
+def _layer_from_json(line: Mapping[str, Any]) -> Layer:
+    return Layer(
+        **{
+            **line,
+            "site": Site(**line["site"]),
+            "shape": tuple(line["shape"]),
+            "axes": Axes(*line["axes"]),
+            "role": inventory.Role(line["role"]),
+        }
+    )
+
+

@@ -1,0 +1,116 @@
+"""One site of results or of a watched model: methods that compute readings from what was remembered."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._errors import LayerscopeError, SiteError
+from ._reading import Reading
+from ._site import Site
+from ._states import Per, as_bytes, unpack_states
+from .inventory import Layer
+from .measures import (
+    AbstractMeasure,
+    AlwaysOnUnits,
+    DeadUnits,
+    Efficiency,
+    EqualUnits,
+    Entropy,
+    FiringRate,
+)
+from .tallies import AbstractTally, PackedRows, StateCounts, StateTable
+
+
+class View:
+    """What was seen at one site.
+
+    Every method computes from the tallies, so another order or setting costs no second pass.  Methods that need a tally that was not
+    recorded raise `SiteError` and say which measure to ask for.
+    """
+
+    def __init__(self, layer: Layer, values: Mapping[AbstractTally[Any], Any]) -> None:
+        self.layer, self._values = layer, values
+
+    @property
+    def site(self) -> Site:
+        return self.layer.site
+
+    def value(self, tally: AbstractTally[Any]) -> Any:
+        """The value of a tally at this site, as it is."""
+        try:
+            return self._values[tally]
+        except KeyError:
+            there = ", ".join(map(repr, self._values)) or "nothing"
+            raise SiteError(
+                f"{self.site}: {tally!r} was not recorded; recorded are {there}. Ask for a measure that reads it: "
+                "ls.examine(model, data, measures=[…])."
+            ) from None
+
+    def reading(self, measure: AbstractMeasure[Any]) -> Reading:
+        """The reading of any measure whose tally was recorded."""
+        return measure.compute(self.value(measure.tally))
+
+    def entropy(self, order: float = 1, *, per: Per = "position") -> Reading:
+        """Rényi entropy of the firing states, in bits."""
+        return self.reading(Entropy(order, per))
+
+    def efficiency(self, order: float = 1, *, against: float | None = None, per: Per = "position") -> Reading:
+        """State efficiency: entropy over the number of units, or over the entropy of order `against`."""
+        return self.reading(Efficiency(order, against, per))
+
+    def firing_rates(self) -> Reading:
+        """The share of observations in which each unit fired."""
+        return self.reading(FiringRate())
+
+    def dead_units(self) -> Reading:
+        """How many units never fired; `.items` lists them."""
+        return self.reading(DeadUnits())
+
+    def always_on_units(self) -> Reading:
+        """How many units always fired; `.items` lists them."""
+        return self.reading(AlwaysOnUnits())
+
+    def equal_units(self, *, opposite: bool = False) -> Reading:
+        """How many units only repeat (or negate) another; `.items` lists the groups."""
+        return self.reading(EqualUnits(opposite))
+
+    @property
+    def table(self) -> StateCounts:
+        """The state counts of this site, with all columns."""
+        return self.value(StateTable())
+
+    def counts(self) -> NDArray[np.int64]:
+        """How often each different state was seen, (states,), all > 0, in the order of the states as little-endian integers."""
+        return self.table.records().n
+
+    def state_ids(self) -> list[bytes]:
+        """The different states as bytes, aligned with `counts()`: unit k is bit k % 8 of byte k // 8."""
+        return [row.tobytes() for row in as_bytes(self.table.records().states, self.table.units)]
+
+    @property
+    def states(self) -> NDArray[np.bool_]:
+        """The different states, (states, units) bool, aligned with `counts()`."""
+        return unpack_states(self.table.records().states, self.table.units)
+
+    @property
+    def state_count(self) -> int:
+        """Observations counted, repeats included."""
+        return self.table.observations
+
+    @property
+    def raw_states(self) -> NDArray[np.uint8]:
+        """Every state in the order it came, packed, (observations, ceil(units / 8)); needs `keep_rows=`."""
+        for tally, value in self._values.items():
+            if isinstance(tally, PackedRows):
+                return value.all()
+        raise SiteError(f"{self.site}: the rows in their order were not kept. Say so: ls.examine(model, data, keep_rows=True).")
+
+    def __repr__(self) -> str:
+        layer = self.layer
+        try:
+            said = str(self.entropy())
+        except LayerscopeError as error:
+            said = str(error).splitlines()[0]
+        return f"<{layer.site}: {layer.kind}, {layer.units} units; entropy {said}>"

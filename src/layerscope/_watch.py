@@ -1,0 +1,147 @@
+"""Watch a model by hand, around the user's own calls, training loops too."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ._errors import DataError, EmptyTally, SiteError
+from ._examine import default_measures, reader
+from ._results import Results, Task, Values
+from ._site import Samples, Site
+from ._view import View
+from .inventory import Layer, Layers, Selection, at_inputs, find, select, with_rules
+from .measures import AbstractMeasure
+from .probes import probe_for
+from .tallies import PackedRows
+
+PORTS = {"after": "out", "before": "in", "both": "both"}
+
+
+class Watched(Mapping[str, View]):
+    """A watched model: a mapping from site names to views, filled by the calls inside the `with` block.
+
+    The first forward shows which sites there are; every call counts, that one too. Samples are numbered in the order they come at each
+    site, so do not pass the same data twice unless you mean it: `reset()` begins anew.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        layers: Selection,
+        exclude: Selection,
+        when: str,
+        measures: Sequence[AbstractMeasure[Any]],
+        thresholds: Mapping[str, float] | None,
+        axes: Mapping[str, Any] | None,
+        keep_rows: bool | str,
+    ) -> None:
+        if when not in PORTS:
+            raise DataError(f"watch: when={when!r}; choose 'after' (outputs), 'before' (inputs) or 'both'.")
+        self._probe, self._port, self._measures = probe_for(model), PORTS[when], tuple(measures)
+        if when != "after" and layers is None:
+            raise SiteError(
+                f"watch: when={when!r} reads the inputs of layers, and there is no default choice of those.\n"
+                f"    wrong: ls.watch(model, when={when!r})\n    right: ls.watch(model, layers='Conv2d', when={when!r})"
+            )
+        self._wanted, self._rules = (_ports(layers, when), _ports(exclude, when)), (thresholds, axes)
+        self._recipes = [*dict.fromkeys(m.tally for m in measures)]
+        if keep_rows:
+            self._recipes.append(PackedRows(None if keep_rows is True else str(keep_rows)))
+        self.layers = Layers(())
+        self._values: Values = {}
+        self._seen: dict[Site, int] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        read = reader(self._recipes, lambda layer: _NOBODY)
+        self._open.enter_context(self._probe.watch(self._choose, read, self._add, self._port))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._open.close()
+        if kind is None and self.layers and self._wanted[0] is not None:
+            silent = [str(x.site) for x in self.layers.read if x.site not in self._values]
+            if silent:
+                raise SiteError(f"watch: {', '.join(silent)} never ran inside the with block. The model has:\n{self.layers!r}")
+
+    def _choose(self, found: Layers) -> Layers:
+        self.layers = with_rules(select(found, *self._wanted), *self._rules, self._wanted[0])
+        return self.layers
+
+    def _add(self, layer: Layer, chunks: Any) -> None:
+        values = self._values.setdefault(layer.site, {tally: tally.init(layer.site) for tally in self._recipes})
+        first = self._seen.get(layer.site, 0)
+        count = next((chunk.forward_samples for chunk in chunks.values()), 0)
+        samples = Samples(np.arange(first, first + count, dtype=np.int64))
+        for tally, chunk in chunks.items():
+            values[tally] = tally.add(values[tally], replace(chunk, samples=samples))
+        self._seen[layer.site] = first + count
+
+    def reset(self) -> None:
+        """Forget everything seen so far; the sites stay."""
+        self._values.clear()
+        self._seen.clear()
+
+    def results(self) -> Results:
+        """What was seen, as `Results` that can be saved, merged and reported."""
+        self._check()
+        seen = max(self._seen.values(), default=0)
+        manifest = {**self._probe.facts(), "samples": seen, "mode": "as the user ran it", "data": ["the user's own calls"]}
+        return Results(self.layers, dict(self._values), self._measures, manifest, Task(note="watched: no labels"))
+
+    def _check(self) -> None:
+        if not self._values:
+            raise EmptyTally("watch: the model was not called inside the with block yet, so there is nothing to read. Call it first.")
+
+    def __getitem__(self, name: str | Site) -> View:
+        self._check()
+        layer = find([x for x in self.layers.read if x.site in self._values], name)
+        return View(layer, self._values[layer.site])
+
+    def __iter__(self) -> Iterator[str]:
+        return (str(x.site) for x in self.layers.read if x.site in self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<Watched: {len(self)} sites, {max(self._seen.values(), default=0):,} samples>"
+
+
+def _ports(wanted: Selection, when: str) -> Selection:
+    """The selection at outputs, inputs, or both."""
+    if wanted is None or when == "after":
+        return wanted
+    if when == "before":
+        return at_inputs(wanted)
+    each = [wanted] if isinstance(wanted, str | Site | type) or callable(wanted) else list(wanted)
+    return [*each, *(at_inputs(one) for one in each)]  # type: ignore[list-item]
+
+
+_NOBODY = Samples(np.empty(0, np.int64))
+
+
+def watch(
+    model: Any,
+    layers: Selection = None,
+    *,
+    exclude: Selection = None,
+    when: str = "after",
+    measures: Sequence[AbstractMeasure[Any]] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    axes: Mapping[str, Any] | None = None,
+    keep_rows: bool | str = False,
+) -> Watched:
+    """Read a model while you call it yourself: `with ls.watch(model, layers="Conv2d") as watched: model(x)`.
+
+    **Arguments:** `layers`, `exclude`, `thresholds`, `axes`, `keep_rows` as in `examine`; `when` "after" reads outputs, "before" inputs,
+    "both" both; `measures` whose tallies are kept. Mode, device and gradients stay yours: a model in training mode is watched as it
+    trains. Compiled models run eagerly meanwhile; forwards that backward repeats (activation checkpointing) are not counted twice.
+    """
+    return Watched(
+        model, layers, exclude, when, default_measures() if measures is None else measures, thresholds, axes, keep_rows
+    )
