@@ -1,7 +1,7 @@
-"""What the parts of a user's data mean, and how many samples of any framework are stacked, joined and cut.
+"""What the parts of a user's data mean, and how samples of any framework are stacked, joined, cut and read.
 
-A *nest* is what a data set gives for one sample or for a batch: tuples, lists and mappings whose leaves are arrays of any framework,
-numbers, or `Rows` (texts, pictures: whatever is no array yet).
+A *nest* is what data gives for one sample or for a batch: tuples, lists and mappings whose leaves are arrays of any framework, numbers,
+or `Rows` (texts, pictures: what is no array yet).
 """
 
 import hashlib
@@ -9,7 +9,6 @@ import numbers
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +17,12 @@ from numpy.typing import NDArray
 from ._errors import DataError, nearest
 
 LABELS = ("labels", "label", "y", "target", "targets", "class")
+"""Keys of a mapping that are the label, and never an input, unless the user says otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data source, with what cannot be guessed about it.
+    """A source of data, with what cannot be guessed about it.
 
     **Arguments:** `source` anything `Feed` reads. `inputs` the part of an item that goes into the model: a key or index (passed first), a
     list of keys (passed by name) or of indices (passed in order), or a function item → inputs. `label`, `mask`, `ids` likewise a key,
@@ -34,7 +34,7 @@ class Data:
     columns for arrays. A mapping of inputs is passed by name, a tuple in order. Parts named by `label`, `mask`, `ids` are not passed to
     the model, `attention_mask` excepted. With `score=` only integers of shape (N,) are labels: a matrix is left to the score.
 
-    **Raises:** `DataError` for an argument that is neither.
+    **Raises:** `DataError` for an argument that is none of these.
     """
 
     source: Any
@@ -53,38 +53,34 @@ class Data:
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise DataError(
-                    f"Data: {name}={value!r} cannot be called. Give a function, for example {name}=tokenize."
+                    f"Data: {name}={value!r} cannot be called. Give a function, for example {name}=my_{name}."
                 )
         inputs = self.inputs
-        several = isinstance(inputs, (list, tuple)) and len(inputs) > 0 and all(is_key(key) for key in inputs)
+        several = is_list(inputs) and len(inputs) > 0 and all(map(is_key, inputs))
         if not (inputs is None or is_key(inputs) or callable(inputs) or several):
             raise DataError(
                 f"Data: inputs={inputs!r} is no key, index, list of them or function. Write inputs='x' or inputs=[0, 1]."
             )
         for name in ("label", "mask", "ids"):
             value = getattr(self, name)
-            if value is True or (value is False and name == "ids"):
+            none = value is None or (value is False and name != "ids")
+            if not (none or is_key(value) or callable(value) or is_array(value) or is_list(value)):
                 raise DataError(
-                    f"Data: {name}={value} says nothing. Give a key, index, function or array, or leave it out."
+                    f"Data: {name}={value!r} is no key, index, function or array. Write {name}='key', {name}=1 or {name}=array."
                 )
-            if not (
-                value is None or value is False or is_key(value) or callable(value) or is_array(value) or is_list(value)
-            ):
-                raise DataError(f"Data: {name}={value!r} is no key, index, function or array.")
 
 
 def is_key(value: Any) -> bool:
     """Whether it names a part of an item."""
-    return isinstance(value, (str, numbers.Integral)) and not isinstance(value, bool)
+    return type(value) is not bool and isinstance(value, (str, numbers.Integral))
 
 
-def is_list(value: Any) -> bool:
-    return isinstance(value, (list, tuple))
-
-
-def whole(value: Any) -> bool:
-    """Whether `label=`, `mask=` or `ids=` is a whole array rather than a place in an item."""
+def is_whole(value: Any) -> bool:
+    """Whether `label=`, `mask=` or `ids=` is an array of all samples rather than a place in an item."""
     return value is not None and value is not False and not is_key(value) and not callable(value)
+
+
+# ---- nests
 
 
 class Rows(list[Any]):
@@ -109,60 +105,83 @@ def is_number(x: Any) -> bool:
     return isinstance(x, (numbers.Number, np.generic))
 
 
+def is_list(x: Any) -> bool:
+    """Whether it has parts by index."""
+    return isinstance(x, (list, tuple)) and not isinstance(x, Rows)
+
+
+def is_mapping(x: Any) -> bool:
+    """Whether it has parts by name."""
+    return isinstance(x, Mapping)
+
+
+def is_rows(x: Any) -> bool:
+    return isinstance(x, Rows)
+
+
+def is_numpy(x: Any) -> bool:
+    return isinstance(x, np.ndarray)
+
+
 def is_scalar(x: Any) -> bool:
-    """Whether it is one value: a number, a text, an array without axes."""
-    return len(x.shape) == 0 if is_array(x) else x is not None and not isinstance(x, (list, tuple, Mapping))
+    """Whether it is one value: a number, a text, a picture, an array without axes."""
+    return len(x.shape) == 0 if is_array(x) else not (x is None or is_list(x) or is_rows(x) or is_mapping(x))
 
 
-def _numeric(x: Any) -> bool:
-    return is_number(x) or (is_list(x) and len(x) > 0 and all(_numeric(part) for part in x))
+def _is_numeric(x: Any) -> bool:
+    return is_number(x) or (is_list(x) and len(x) > 0 and all(map(_is_numeric, x)))
+
+
+def _is_text(x: Any) -> bool:
+    """Whether a NumPy array holds texts or objects."""
+    return is_numpy(x) and x.dtype.kind in "OUST"
 
 
 def normal(nest: Any, *, batch: bool) -> Any:
-    """The nest with lists of numbers and pandas columns as arrays and, in a batch, lists of anything else as `Rows`."""
+    """The nest with pandas columns and lists of numbers as arrays and, in a batch, texts and other objects as `Rows`."""
+    if isinstance(nest, Columns):
+        return Columns(*(normal(part, batch=batch) for part in nest))
     if hasattr(nest, "iloc"):
         nest = nest.to_numpy()
-    if isinstance(nest, np.ndarray):
-        if nest.dtype.kind in "OUST":
-            return Rows(nest.tolist()) if nest.ndim else nest.item()
-        return nest
-    if isinstance(nest, Mapping):
+    if _is_text(nest):
+        return Rows(nest.tolist()) if nest.ndim else nest.item()
+    if is_mapping(nest):
         return {key: normal(nest[key], batch=batch) for key in nest}
-    if isinstance(nest, Rows) or not is_list(nest):
+    if not is_list(nest):
         return nest
-    if _numeric(nest):
+    if _is_numeric(nest):
         try:
             return np.asarray(nest)
         except ValueError:
             return Rows(nest)  # lists of different lengths
-    if batch and len(nest) and not any(is_array(x) or is_list(x) or hasattr(x, "iloc") for x in nest):
+    if batch and len(nest) and not any(is_array(part) or is_list(part) or hasattr(part, "iloc") for part in nest):
         return Rows(nest)
-    return _rebuild(nest, [normal(part, batch=batch) for part in nest])
+    return _like(nest, [normal(part, batch=batch) for part in nest])
 
 
-def _rebuild(like: Any, parts: Sequence[Any]) -> Any:
-    return type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)
+def _like(nest: Any, parts: Sequence[Any]) -> Any:
+    return type(nest)(*parts) if hasattr(nest, "_fields") else tuple(parts)  # a named tuple stays one
 
 
 def each(function: Callable[..., Any], *nests: Any) -> Any:
     """The nest of `function(leaf of the first, leaf of the second, …)`; None stays None."""
     first = nests[0]
-    if isinstance(first, Mapping):
+    if is_mapping(first):
         return {key: each(function, *(nest[key] for nest in nests)) for key in first}
-    if is_list(first) and not isinstance(first, Rows):
-        return _rebuild(first, [each(function, *parts) for parts in zip(*nests, strict=True)])
+    if is_list(first):
+        return _like(first, [each(function, *parts) for parts in zip(*nests, strict=True)])
     return None if first is None else function(*nests)
 
 
-def leaves(nest: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(nest: Any, name: str = "inputs") -> Iterator[tuple[str, Any]]:
     """Every leaf with its name: `inputs[0]`, `inputs['mask']`; None included."""
     if isinstance(nest, Columns):
         for field, part in zip(nest._fields, nest, strict=True):
             yield from leaves(part, field)
-    elif isinstance(nest, Mapping):
+    elif is_mapping(nest):
         for key in nest:
             yield from leaves(nest[key], f"{name}[{key!r}]")
-    elif is_list(nest) and not isinstance(nest, Rows):
+    elif is_list(nest):
         for index, part in enumerate(nest):
             yield from leaves(part, f"{name}[{index}]")
     else:
@@ -171,7 +190,7 @@ def leaves(nest: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def length(leaf: Any) -> int | None:
     """Samples of a leaf, None where it has no sample axis."""
-    if isinstance(leaf, Rows):
+    if is_rows(leaf):
         return len(leaf)
     return int(leaf.shape[0]) if is_array(leaf) and len(leaf.shape) else None
 
@@ -181,36 +200,26 @@ def count(nest: Any, what: str = "the batch") -> int:
 
     **Raises:** `DataError` where its leaves disagree, or one has no sample axis.
     """
-    lengths = {name: length(leaf) for name, leaf in leaves(nest, "inputs") if leaf is not None}
-    if not lengths:
-        raise DataError(f"Data: {what} holds nothing. Say where the inputs are: ls.Data(data, inputs=...).")
-    for name, rows in lengths.items():
-        if rows is None:
-            leaf = dict(leaves(nest, "inputs"))[name]
+    rows = 0
+    lengths: dict[str, int] = {}
+    for name, leaf in leaves(nest):
+        if leaf is None:
+            continue
+        if (found := length(leaf)) is None:
             raise DataError(
-                f"Data: {name} of {what} is {describe(leaf)} and has no sample axis. "
-                "Give arrays whose first axis counts samples, or say how to make them: ls.Data(data, preprocess=...)."
+                f"Data: {name} of {what} is {describe(leaf)} and has no sample axis. Give arrays whose first axis counts samples, "
+                "or say which parts to read: ls.Data(data, inputs=0, label=1)."
             )
+        lengths[name] = rows = found
+    if not lengths:
+        raise DataError(f"Data: {what} holds no inputs. Say where they are: ls.Data(data, inputs=...).")
     if len(set(lengths.values())) > 1:
-        seen = ", ".join(f"{name} has {rows}" for name, rows in lengths.items())
+        seen = ", ".join(f"{name} has {found}" for name, found in lengths.items())
         raise DataError(
-            f"Data: the parts of {what} differ in their number of samples: {seen}. The first axis of each must count the same samples. "
-            "(If each item is one sample, stack them first: np.stack(...).) Else say which parts to read: ls.Data(data, inputs=0, label=1)."
+            f"Data: the parts of {what} differ in their number of samples: {seen}. The first axis of each must count the same samples: "
+            "say which parts to read, ls.Data(data, inputs=0, label=1), or stack the data first if each item is one sample."
         )
-    return next(rows for rows in lengths.values() if rows is not None)
-
-
-def describe(leaf: Any) -> str:
-    """`float32, shape (N, 3)` for people."""
-    if is_array(leaf):
-        shape = [str(int(size)) for size in leaf.shape]
-        shape = ["N", *shape[1:]] if shape else []
-        return f"{dtype_name(leaf)}, shape ({', '.join(shape)}{',' if len(shape) == 1 else ''})"
-    if isinstance(leaf, Rows):
-        return f"a list of {type(leaf[0]).__name__}" if leaf else "an empty list"
-    if isinstance(leaf, (Mapping, list, tuple)):
-        return f"a {type(leaf).__name__} of {len(leaf)}"
-    return f"{leaf!r}" if is_number(leaf) else f"a {type(leaf).__name__}"
+    return rows
 
 
 def dtype_name(x: Any) -> str:
@@ -218,31 +227,45 @@ def dtype_name(x: Any) -> str:
     return str(getattr(x.dtype, "name", x.dtype)).removeprefix("torch.")
 
 
+def describe(leaf: Any) -> str:
+    """`float32, shape (N, 3)` for people."""
+    if is_array(leaf):
+        sizes = [str(int(size)) if axis else "N" for axis, size in enumerate(leaf.shape)]
+        return f"{dtype_name(leaf)}, shape ({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+    if is_rows(leaf):
+        return f"a list of {type(leaf[0]).__name__}" if leaf else "an empty list"
+    if is_list(leaf) or is_mapping(leaf):
+        return f"a {type(leaf).__name__} of {len(leaf)}"
+    return f"the number {leaf!r}" if is_number(leaf) else f"of type {type(leaf).__name__}"
+
+
 def form(nest: Any, *, sizes_from: int) -> dict[str, str]:
     """Per leaf its framework, dtype, number of axes, and sizes from that axis on: what must not change from batch to batch."""
 
     def one(leaf: Any) -> str:
         if is_array(leaf):
-            sizes = [
-                str(int(n)) if axis >= sizes_from else "N" if axis == 0 else "*" for axis, n in enumerate(leaf.shape)
-            ]
+            sizes = [str(int(n)) if axis >= sizes_from else "*" if axis else "N" for axis, n in enumerate(leaf.shape)]
             return f"{type(leaf).__module__.split('.')[0].removesuffix('lib')} {dtype_name(leaf)} ({', '.join(sizes)})"
-        return "None" if leaf is None else "numbers" if is_number(leaf) else "objects"
+        return "None" if leaf is None else "a number" if is_number(leaf) else "an object"
 
     return {name: one(leaf) for name, leaf in leaves(nest)}
 
 
-def same_form(left: dict[str, str], right: dict[str, str], names: tuple[str, str], remedy: str) -> None:
+def check_form(here: dict[str, str], first: dict[str, str], names: tuple[str, str], remedy: str) -> None:
     """**Raises:** `DataError` that names the first difference."""
-    for name in left | right:
-        a, b = left.get(name, "nothing"), right.get(name, "nothing")
+    for name in first | here:
+        a, b = here.get(name, "nothing"), first.get(name, "nothing")
         if a != b:
-            raise DataError(f"Data: {name} is {b} in {names[1]} but {a} in {names[0]}. {remedy}")
+            raise DataError(f"Data: {name} is {a} in {names[0]}, but {b} in {names[1]}. {remedy}")
+
+
+def _is_tensorflow(x: Any) -> bool:
+    return type(x).__module__.startswith("tensorflow")
 
 
 def _namespace(x: Any) -> Any:
     """The functions `stack` and `concat` of the array's framework."""
-    if type(x).__module__.startswith("tensorflow"):
+    if _is_tensorflow(x):
         return sys.modules["tensorflow"]
     from array_api_compat import array_namespace
 
@@ -250,77 +273,74 @@ def _namespace(x: Any) -> Any:
 
 
 def stack(samples: Sequence[Any]) -> Any:
-    """A batch of samples of one form: arrays are stacked, numbers become an array of the framework beside them, the rest `Rows`."""
+    """A batch of samples: arrays are stacked, numbers become an array of the framework beside them, all else `Rows`.
+
+    **Raises:** `DataError` where the samples are not of one form.
+    """
     first = form(samples[0], sizes_from=0)
     for number, sample in enumerate(samples):
-        names = ("the first sample of its batch", f"sample {number} of it")
-        same_form(
-            first,
-            form(sample, sizes_from=0),
-            names,
-            "Samples of one form make a batch: pad or resize them in the data set.",
+        names = (f"sample {number} of a batch", "sample 0")
+        check_form(
+            form(sample, sizes_from=0), first, names, "Pad or resize them in the data set, or give batches of your own."
         )
-    like = next((leaf for _, leaf in leaves(samples[0]) if is_array(leaf)), np.empty(0))
+    beside = next((leaf for _, leaf in leaves(samples[0]) if is_array(leaf)), np.empty(0))
 
     def one(*values: Any) -> Any:
         if is_array(values[0]):
             return _namespace(values[0]).stack(values)
-        if is_number(values[0]):
-            together = np.asarray(values)
-            return together if isinstance(like, np.ndarray) else _as_framework(together, like)
-        return Rows(values)
+        if not is_number(values[0]):
+            return Rows(values)
+        together = np.asarray(values)
+        return (
+            _namespace(beside).convert_to_tensor(together)
+            if _is_tensorflow(beside)
+            else _namespace(beside).asarray(together)
+        )
 
     return each(one, *samples)
 
 
-def _as_framework(values: NDArray[Any], like: Any) -> Any:
-    if type(like).__module__.startswith("tensorflow"):
-        return sys.modules["tensorflow"].convert_to_tensor(values)
-    return _namespace(like).asarray(values)
-
-
 def concat(pieces: Sequence[Any]) -> Any:
-    """Batches of one form, one behind the other; a single one is given back as it is."""
-    if len(pieces) == 1:
-        return pieces[0]
+    """Batches one behind the other; a single one is given back as it is.
+
+    **Raises:** `DataError` where they are not of one form.
+    """
+    first = form(pieces[0], sizes_from=1) if len(pieces) > 1 else {}
     for piece in pieces[1:]:
-        names = ("the batch before", "another")
-        same_form(
-            form(pieces[0], sizes_from=1),
-            form(piece, sizes_from=1),
-            names,
-            "Such batches cannot be joined: leave out batch_size= to keep them as they are, or pad all alike.",
-        )
+        remedy = "They cannot be joined: leave out batch_size= to keep batches as they are, or pad all alike."
+        check_form(form(piece, sizes_from=1), first, ("one batch", "the one before"), remedy)
 
     def one(*values: Any) -> Any:
-        if isinstance(values[0], Rows):
-            return Rows(reduce(list.__add__, values))
+        if is_rows(values[0]):
+            return Rows(row for rows in values for row in rows)
         return _namespace(values[0]).concat(values, axis=0)
 
-    return each(one, *pieces)
+    return pieces[0] if len(pieces) == 1 else each(one, *pieces)
 
 
 def cut(nest: Any, start: int, stop: int) -> Any:
     """Samples start … stop of a nest."""
-    if start == 0 and all(length(leaf) in (None, stop) for _, leaf in leaves(nest)):
-        return nest
-    return each(lambda leaf: Rows(leaf[start:stop]) if isinstance(leaf, Rows) else leaf[start:stop], nest)
+
+    def one(leaf: Any) -> Any:
+        return Rows(leaf[start:stop]) if is_rows(leaf) else leaf[start:stop]
+
+    return each(one, nest)
 
 
 def take(nest: Any, index: NDArray[np.int64]) -> Any:
     """Samples by increasing index: a slice where they lie side by side, so that a file is read in one piece."""
-    side_by_side = index[-1] - index[0] == len(index) - 1
+    together = index[-1] - index[0] == len(index) - 1
 
     def one(leaf: Any) -> Any:
-        if isinstance(leaf, Rows):
+        if is_rows(leaf):
             return Rows(leaf[int(i)] for i in index)
-        if side_by_side:
+        if together:
             part = leaf[int(index[0]) : int(index[-1]) + 1]
-        elif type(leaf).__module__.startswith("tensorflow"):
+        elif _is_tensorflow(leaf):
             part = sys.modules["tensorflow"].gather(leaf, index)
         else:
             part = leaf.oindex[index] if hasattr(leaf, "oindex") else leaf[index]  # zarr: by its outer index
-        return np.array(part) if isinstance(part, np.memmap) else part
+        return np.array(part) if type(part) is np.memmap else part  # read now, and no longer tied to the file
 
     return each(one, nest)
 
@@ -328,10 +348,7 @@ def take(nest: Any, index: NDArray[np.int64]) -> Any:
 def pad(nest: Any, size: int) -> Any:
     """The nest with its last sample repeated until there are `size`."""
     rows = count(nest)
-    if rows == size:
-        return nest
-    last = cut(nest, rows - 1, rows)
-    return concat([nest, *[last] * (size - rows)])
+    return nest if rows == size else concat([nest, *[cut(nest, rows - 1, rows)] * (size - rows)])
 
 
 def host(x: Any) -> NDArray[Any]:
@@ -342,180 +359,178 @@ def host(x: Any) -> NDArray[Any]:
     return np.asarray(x)
 
 
+# ---- which part of an item is what
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Where inputs, target, mask and ids lie in an item: a key or index, a tuple of them, a function, or None for the whole item / none."""
+    """Where inputs, target, mask and ids lie in an item: a key or index, a function, None; for inputs also a tuple of keys, None for all."""
 
     inputs: Any = None
     label: Any = None
     mask: Any = None
     ids: Any = None
-    parts: int | tuple[Any, ...] | None = None
+    parts: Any = None
 
     def select(self, item: Any) -> Columns:
-        """The parts of an item."""
+        """The parts of an item.
+
+        **Raises:** `DataError` where it lacks one, or is made otherwise than the first.
+        """
+        item = _as_rows(item)
         if _parts(item) != self.parts:
             raise DataError(
-                f"Data: an item has {_outline(item)}, the first had {_outline_of(self.parts)}. All items must have the same parts; "
-                "say which to read if some vary: ls.Data(data, inputs=lambda item: ..., label=lambda item: ...)."
+                f"Data: an item has {_outline(_parts(item))}, the first had {_outline(self.parts)}. Say how to read both: "
+                "ls.Data(data, inputs=lambda item: ..., label=lambda item: ...), or make them alike."
             )
-        return Columns(
-            self._inputs(item),
-            *(None if key is None else _pick(item, key) for key in (self.label, self.mask, self.ids)),
-        )
-
-    def _inputs(self, item: Any) -> Any:
-        if self.inputs is None:
-            return item
-        if isinstance(self.inputs, tuple):
-            chosen = [_pick(item, key) for key in self.inputs]
-            return dict(zip(self.inputs, chosen, strict=True)) if isinstance(item, Mapping) else tuple(chosen)
-        return _pick(item, self.inputs)
+        rest = (None if key is None else _pick(item, key) for key in (self.label, self.mask, self.ids))
+        return Columns(item if self.inputs is None else _pick(item, self.inputs), *rest)
 
     def words(self) -> str:
-        """`inputs: item[0]; labels: item[1]`."""
-        if isinstance(self.inputs, tuple) and all(isinstance(key, str) for key in self.inputs):
-            inputs = ", ".join(self.inputs) + " (passed by name)"
-        elif isinstance(self.inputs, tuple):
-            inputs = ", ".join(place(key) for key in self.inputs)
-        else:
-            inputs = "the whole item" if self.inputs is None else place(self.inputs)
-        return f"inputs: {inputs}"
+        """`item[0], item[1]`: the inputs."""
+        if self.inputs is None:
+            return "the whole item"
+        if not is_list(self.inputs):
+            return place(self.inputs)
+        by_name = isinstance(self.inputs[0], str)
+        return ", ".join(map(str if by_name else place, self.inputs)) + (" (passed by name)" if by_name else "")
 
 
 def place(key: Any) -> str:
-    """How people write a part of an item."""
+    """A part of an item as people write it."""
     return f"item[{key!r}]" if is_key(key) else f"{getattr(key, '__name__', 'a function')}(item)"
 
 
-def _parts(item: Any) -> int | tuple[Any, ...] | None:
-    if isinstance(item, Mapping):
-        return tuple(sorted(map(str, item)))
-    return len(item) if is_list(item) and not isinstance(item, Rows) else None
+def _as_rows(item: Any) -> Any:
+    """A list of texts is a batch of them; a tuple of texts has parts."""
+    parts: Any = () if isinstance(item, tuple) or not is_list(item) else item
+    return Rows(item) if len(parts) and all(isinstance(part, (str, bytes)) for part in parts) else item
 
 
-def _outline(item: Any) -> str:
-    return _outline_of(_parts(item))
+def _parts(item: Any) -> Any:
+    return tuple(sorted(map(str, item))) if is_mapping(item) else len(item) if is_list(item) else None
 
 
-def _outline_of(parts: int | tuple[Any, ...] | None) -> str:
-    if parts is None:
-        return "no parts"
-    return f"{parts} parts" if isinstance(parts, int) else f"the keys {', '.join(parts)}"
+def _outline(parts: Any) -> str:
+    return "no parts" if parts is None else f"the keys {', '.join(parts)}" if is_list(parts) else f"{parts} parts"
 
 
 def _pick(item: Any, key: Any) -> Any:
     if callable(key):
         return key(item)
+    if is_list(key):
+        chosen = [_pick(item, one) for one in key]
+        return dict(zip(key, chosen, strict=True)) if is_mapping(item) else tuple(chosen)
     try:
         return item[key]
     except (KeyError, IndexError, TypeError):
         pass
-    if isinstance(item, Mapping):
-        raise DataError(
-            f"Data: there is no {key!r} in an item; its keys are: {', '.join(map(str, item))}."
-            f"{nearest(str(key), [str(k) for k in item])}"
-        )
-    raise DataError(f"Data: there is no item[{key!r}]: an item has {_outline(item)}.")
+    if is_mapping(item):
+        keys = [str(one) for one in item]
+        raise DataError(f"Data: an item has no {key!r}; its keys are: {', '.join(keys)}.{nearest(str(key), keys)}")
+    raise DataError(f"Data: there is no item[{key!r}]: an item has {_outline(_parts(item))}. Count them from 0.")
 
 
 def locate(data: Data, item: Any) -> Layout:
     """Where things lie in items like this one: what the user said, else what every framework has.
 
-    A pair is (inputs, target). In a mapping `labels`, `label`, `y`, `target`, `targets`, `class` is the label and all else goes in by name.
+    A pair is (inputs, target). In a mapping one of `LABELS` is the label, and all else goes in by name.
 
     **Raises:** `DataError` for what has more than one reading.
     """
-    label, mask, ids = (None if whole(v) or v is False else v for v in (data.label, data.mask, data.ids))
-    named = [key for key in (label, mask, ids) if is_key(key)]
+    item = _as_rows(item)
+    label, mask, ids = (
+        None if value is False or is_whole(value) else value for value in (data.label, data.mask, data.ids)
+    )
     inputs = tuple(data.inputs) if is_list(data.inputs) else data.inputs
-    parts = _parts(item)
-    if isinstance(item, Mapping):
-        found = [key for key in LABELS if key in item]
-        asked = inputs if isinstance(inputs, tuple) else (inputs,)
-        found = [key for key in found if key not in asked and key not in named]
-        if data.label is None and len(found) > 1:
-            raise DataError(
-                f"Data: several keys look like labels: {', '.join(found)}. Say which one is: ls.Data(data, label={found[0]!r}), "
-                "and what goes into the model: inputs=[...]."
-            )
-        if label is None and data.label is None and found:
-            label = found[0]
-        if inputs is None:
-            left_out = {key for key in (*named, label, *found) if is_key(key)} - {"attention_mask"}
-            inputs = tuple(key for key in item if key not in left_out)
-            if not inputs or not all(isinstance(key, str) for key in inputs):
-                raise DataError(
-                    f"Data: found no inputs in a dict with the keys {', '.join(map(repr, item))}. "
-                    "Say what goes into the model: ls.Data(data, inputs='x')."
-                )
-    elif isinstance(parts, int):
-        rest = [i for i in range(parts) if i not in named and i - parts not in named]
-        if inputs is not None:
-            label = 1 if inputs == 0 and len(rest) == parts == 2 and data.label is None else label
-        elif len(rest) == 1 or (len(rest) == 2 and not is_key(label)):
-            inputs = rest[0]
-            label = rest[1] if len(rest) == 2 and data.label is None else label
-        else:
-            raise DataError(
-                f"Data: an item has {parts} parts, and it is not clear which are inputs and which is the target. "
-                f"Say it: ls.Data(data, inputs={'0' if parts < 3 else list(range(parts - 1))}, label={parts - 1})."
-            )
-        if (
-            label == 1
-            and inputs == 0
-            and isinstance(item[0], Mapping)
-            and (twice := [key for key in LABELS if key in item[0]])
-        ):
-            raise DataError(
-                f"Data: the inputs hold {twice[0]!r}, which looks like the label, and there is a second part, the target. "
-                f"Say which is which: ls.Data(data, inputs=lambda item: ..., label=1)."
-            )
-    elif is_key(inputs) or isinstance(inputs, tuple) or named:
+    named = [key for key in (label, mask, ids) if is_key(key)]
+    if is_mapping(item):
+        inputs, label = _in_mapping(item, inputs, label, named, guess=data.label is None)
+    elif is_list(item):
+        inputs, label = _in_list(item, inputs, label, named, guess=data.label is None)
+    elif is_key(inputs) or is_list(inputs) or named:
         raise DataError(
-            f"Data: inputs, label, mask or ids name a part of an item, but an item is {describe(item)} without parts. "
-            "Leave them out, or give whole arrays."
+            f"Data: inputs, label, mask or ids name a part of an item, but an item is one thing without parts, {describe(item)}. "
+            "Leave them out, or give functions or whole arrays."
         )
-    return Layout(inputs, label, mask, ids, parts)
+    return Layout(inputs, label, mask, ids, _parts(item))
+
+
+def _in_mapping(item: Any, inputs: Any, label: Any, named: list[Any], *, guess: bool) -> tuple[Any, Any]:
+    asked = inputs if is_list(inputs) else (inputs,)
+    found = [key for key in LABELS if key in item and key not in named and key not in asked]
+    if guess and len(found) > 1:
+        raise DataError(
+            f"Data: several keys look like labels: {', '.join(found)}. Say which one is: ls.Data(data, label={found[0]!r}), "
+            "and what goes into the model if another one does: inputs=[...]."
+        )
+    if inputs is None:
+        left_out = {*found, *named} - {"attention_mask"}
+        inputs = tuple(key for key in item if key not in left_out)
+        if not inputs or not all(isinstance(key, str) for key in inputs):
+            raise DataError(
+                f"Data: found no inputs in a dict with the keys {', '.join(map(repr, item))}. "
+                "Say what goes into the model: ls.Data(data, inputs='x')."
+            )
+    return inputs, found[0] if guess and found else label
+
+
+def _in_list(item: Any, inputs: Any, label: Any, named: list[Any], *, guess: bool) -> tuple[Any, Any]:
+    rest = [i for i in range(len(item)) if i not in named and i - len(item) not in named]
+    pair = len(rest) == 2
+    if inputs is not None:
+        return inputs, 1 if guess and pair and len(item) == 2 and (inputs == 0 or callable(inputs)) else label
+    if len(rest) != 1 and (not pair or is_key(label)):
+        few, last = list(range(len(item) - 1)), len(item) - 1
+        raise DataError(
+            f"Data: an item has {len(item)} parts, and it is not clear which are inputs and which is the target. "
+            f"Say it: ls.Data(data, inputs={few if len(few) > 1 else 0}, label={last})."
+        )
+    first = item[rest[0]]
+    if guess and pair and is_mapping(first) and (twice := [key for key in LABELS if key in first]):
+        raise DataError(
+            f"Data: the inputs hold {twice[0]!r}, which looks like the label, and a second part does too. "
+            "Say which one is: ls.Data(data, inputs=lambda item: ..., label=1)."
+        )
+    return rest[0], rest[1] if guess and pair else label
+
+
+# ---- what a part holds
 
 
 def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Inputs as a forward takes them: a mapping by name, a tuple in order."""
-    if isinstance(inputs, Mapping):
+    if is_mapping(inputs):
         return (), {str(key): inputs[key] for key in inputs}
-    return (tuple(inputs), {}) if is_list(inputs) and not isinstance(inputs, Rows) else ((inputs,), {})
+    return (tuple(inputs) if is_list(inputs) else (inputs,)), {}
 
 
-def check_tensors(args: tuple[Any, ...], kwargs: dict[str, Any], *, preprocessed: bool) -> None:
+def check_arrays(args: tuple[Any, ...], kwargs: dict[str, Any], *, preprocessed: bool) -> None:
     """**Raises:** `DataError` where an input is text, a picture or another object."""
-    for name, leaf in (*leaves(args, "inputs"), *leaves(kwargs, "inputs")):
+    for name, leaf in (*leaves(args), *leaves(kwargs)):
         if leaf is None or is_array(leaf):
             continue
-        kind = type(leaf[0]).__name__ if isinstance(leaf, Rows) and leaf else type(leaf).__name__
         if preprocessed:
             raise DataError(
-                f"Data: preprocess gave {kind} for {name}, which is no array. It must give what the model takes, "
-                "for example tokenizer(texts, padding=True, return_tensors='pt')."
+                f"Data: preprocess gave no array for {name} ({describe(leaf)}). It must give what the model takes, for example "
+                "preprocess=lambda texts: tokenizer(texts, padding=True, return_tensors='pt')."
             )
         raise DataError(
-            f"Data: {name} holds {kind}, which no model takes as it is. Say how to make arrays of a batch of them: "
+            f"Data: {name} ({describe(leaf)}) is nothing a model takes. Say how to make arrays of a batch: "
             "ls.Data(data, preprocess=lambda batch: ...)."
         )
 
 
 def read_labels(target: Any, *, matrix: bool = True) -> tuple[NDArray[np.int64] | None, str]:
-    """Labels and their kind: integers of shape (N,), (N, 1) or, with `matrix`, one-hot rows (N, C), every row of them.
-
-    The kind is "" for a target that is no label.
-    """
-    if target is None or not is_array(target):
+    """Labels and their kind: integers of shape (N,) or (N, 1) or, with `matrix`, one-hot rows (N, C); "" for a target that is no label."""
+    if not is_array(target):
         return None, ""
     values = host(target)
     if values.dtype.kind in "iub" and (values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)):
-        kind = "integers" if values.ndim == 1 else "integers, squeezed from (N, 1)"
-        return values.reshape(-1).astype(np.int64), kind
+        return values.reshape(-1).astype(np.int64), "integers" if values.ndim == 1 else "integers, squeezed from (N, 1)"
     if matrix and values.ndim == 2 and values.shape[1] > 1 and values.dtype.kind in "iubf":
-        if bool(np.all((values == 0) | (values == 1))) and bool(np.all((values != 0).sum(axis=1) == 1)):
+        zero_or_one = (values == 0) | (values == 1)
+        if bool(zero_or_one.all()) and bool(((values != 0).sum(axis=1) == 1).all()):
             return values.argmax(axis=1).astype(np.int64), f"one-hot of {values.shape[1]}"
     return None, ""
 
@@ -525,13 +540,13 @@ def read_mask(mask: Any, rows: int, name: str) -> NDArray[np.bool_]:
 
     **Raises:** `DataError` for another number of samples, or values other than 0 and 1.
     """
-    values = host(np.asarray(mask) if isinstance(mask, Rows) else mask)
+    values = host(mask)
     if values.ndim == 0 or len(values) != rows:
         raise DataError(
-            f"Data: the mask {name} has {len(values) if values.ndim else 'no'} rows for {rows} samples. A mask has one row per sample, "
-            "(samples, positions); mask=False ignores it."
+            f"Data: the mask {name} has {len(values) if values.ndim else 'no'} rows for {rows} samples. "
+            "A mask has one row per sample, (samples, positions); mask=False ignores it."
         )
-    if values.dtype.kind not in "biuf" or not bool(np.all((values == 0) | (values == 1))):
+    if values.dtype.kind not in "biuf" or not bool(((values == 0) | (values == 1)).all()):
         raise DataError(
             f"Data: the mask {name} holds values other than 0 and 1 ({values.dtype.name}). Give True where a position counts, "
             "for example ls.Data(data, mask=lambda item: item['bias'] == 0), or mask=False."
@@ -540,20 +555,14 @@ def read_mask(mask: Any, rows: int, name: str) -> NDArray[np.bool_]:
 
 
 def read_ids(ids: Any, rows: int) -> tuple[NDArray[np.int64], bool]:
-    """Ids as int64, and whether they had to be hashed (texts and all that is no integer: 64 bits of BLAKE2b, the same on every machine)."""
-    values = Rows(ids.tolist()) if isinstance(ids, np.ndarray) and ids.dtype.kind in "OUST" else ids
-    if not isinstance(values, Rows):
-        values = host(values)
-        values = values.reshape(-1) if values.ndim == 2 and values.shape[1] == 1 else values
-    if not isinstance(values, Rows) and values.ndim != 1:
-        raise DataError(
-            f"Data: ids have the shape {values.shape}, not one per sample. Give an array of shape ({rows},)."
-        )
-    if len(values) != rows:
-        raise DataError(f"Data: there are {len(values)} ids for {rows} samples. Give one per sample.")
-    if not isinstance(values, Rows) and values.dtype.kind in "iu":
+    """Ids as int64, and whether they were hashed: texts, and all that is no integer, to 64 bits of BLAKE2b, alike on every machine."""
+    values = ids if is_rows(ids) else host(ids)
+    shape = (len(values),) if is_rows(values) else values.shape
+    if shape not in ((rows,), (rows, 1)):
+        raise DataError(f"Data: ids have the shape {shape} for {rows} samples. Give one per sample, shape ({rows},).")
+    values = values if is_rows(values) else values.reshape(-1)
+    if not is_rows(values) and values.dtype.kind in "iu":
         return values.astype(np.int64), False
-    hashes = [
-        hashlib.blake2b(v if isinstance(v, bytes) else str(v).encode(), digest_size=8).digest() for v in list(values)
-    ]
-    return np.frombuffer(b"".join(hashes), dtype="<i8").astype(np.int64), True
+    texts = (value if isinstance(value, bytes) else str(value).encode() for value in values)
+    hashes = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+    return np.frombuffer(hashes, dtype="<i8").astype(np.int64), True

@@ -7,7 +7,7 @@ Two kinds of source: a *table* knows its length and gives any of its samples (ar
 import inspect
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -23,7 +23,10 @@ from ._errors import DataError
 from ._site import Samples
 
 DEFAULT_BATCH = 128
-RUNNING = "ids are running numbers: "
+_NOTHING = object()
+_EMPTY = "Data: the data gave nothing: it is empty. Give at least one sample."
+_USED_UP = "Data: the data gave nothing: it was used up, or empty. Pass a list, or a function that makes one: lambda: make_batches()."
+_UNLIKE = "All batches must have the same parts, types and axes: convert them where they are made."
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +71,9 @@ class Feed:
         batch_size: int | None = None,
         shard: tuple[int, int] | None = None,
     ) -> None:
-        for name, value in (("samples", samples), ("batch_size", batch_size)):
-            if value is not None and (not _data.is_key(value) or isinstance(value, str) or value < 1):
-                raise DataError(f"Feed: {name}={value!r} is no number of samples. Give 1 or more, or leave it out.")
         self._data = data if isinstance(data, Data) else Data(data)
-        self._shard = _checked_shard(shard)
-        self._source = _open(self._data, samples, batch_size)
+        self._cut = _Cut(samples, batch_size, (0, 1) if shard is None else shard)
+        self._source = _open(self._data, self._cut)
         self._notes: dict[str, None] = {}
         self._kind: str | None = None
         self.forward = self._data.forward
@@ -91,7 +91,7 @@ class Feed:
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of this shard, from the beginning where the data can be restarted."""
-        for number, size, columns in self._source.pieces(self.batch_size, self._shard):
+        for number, size, columns in self._source.pieces(self.batch_size):
             yield self._batch(columns, number, size)
 
     def peek(self, n: int) -> Batch:
@@ -109,7 +109,7 @@ class Feed:
             if self._data.preprocess is not None:
                 inputs = _data.normal(self._data.preprocess(inputs), batch=True)
             args, kwargs = _data.arguments(inputs)
-            _data.check_tensors(args, kwargs, preprocessed=self._data.preprocess is not None)
+            _data.check_arrays(args, kwargs, preprocessed=self._data.preprocess is not None)
             if (given := _data.count((args, kwargs), "what preprocess gave")) != rows:
                 raise DataError(
                     f"Data: preprocess made {given} rows of {rows} samples. It must give one row per sample, in order."
@@ -131,13 +131,13 @@ class Feed:
         labels, kind = _data.read_labels(target, matrix=self.score is None)
         if self._kind is None:
             self._kind = kind
-            self._note(f"{self._source.words}; {self._target_words(target, kind)}")
-        if kind != self._kind:
+            self._note(f"inputs: {self._source.words}; {self._target_words(target, kind)}")
+        if self._kind and kind != self._kind:
             raise DataError(
-                f"Data: the targets are {kind or 'no labels'} in this batch, but {self._kind or 'no labels'} in the first. "
+                f"Data: the targets are {kind or 'no labels'} in this batch, but {self._kind} in the first. "
                 "Say what they are: ls.Data(data, label=lambda item: ...) for labels, score=... for other targets, or label=False."
             )
-        return labels
+        return labels if self._kind else None
 
     def _target_words(self, target: Any, kind: str) -> str:
         where = self._source.target_words
@@ -166,30 +166,15 @@ class Feed:
         self._notes[sentence] = None
 
     def _sizes(self) -> tuple[int | None, int | None]:
-        (i, n), length, batches = self._shard, self._source.length, self._source.batches
+        (i, n), length, batches = self._cut.shard, self._source.length, self._source.batches
         if length is not None:
             batches = -(-length // self.batch_size)
             length = sum(min(self.batch_size, length - number * self.batch_size) for number in range(i, batches, n))
         return length, None if batches is None else len(range(i, batches, n))
 
 
-def _checked_shard(shard: Any) -> tuple[int, int]:
-    if shard is None:
-        return 0, 1
-    whole = (
-        isinstance(shard, (tuple, list))
-        and len(shard) == 2
-        and all(_data.is_key(x) and not isinstance(x, str) for x in shard)
-    )
-    if not whole or not 0 <= shard[0] < shard[1]:
-        raise DataError(
-            f"Feed: shard={shard!r} is not (i, n) with 0 <= i < n. Write shard=(0, 4) for the first of four."
-        )
-    return int(shard[0]), int(shard[1])
-
-
 @contextmanager
-def _during(what: str) -> Iterator[None]:
+def _during(what: str) -> Generator[None]:
     """Says with an exception that passes by where in the data it came from."""
     try:
         yield
@@ -200,13 +185,38 @@ def _during(what: str) -> Iterator[None]:
         raise
 
 
-# Sources
+# ---- sources: how samples are got
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How many samples, in batches of what size, and which of these."""
+
+    samples: int | None
+    batch_size: int | None
+    shard: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and not (_is_int(value) and value > 0):
+                raise DataError(f"Feed: {name}={value!r} is no number of samples. Give 1 or more, or leave it out.")
+        shard: Any = self.shard
+        if not (_data.is_list(shard) and len(shard) == 2 and all(map(_is_int, shard)) and 0 <= shard[0] < shard[1]):
+            raise DataError(
+                f"Feed: shard={shard!r} is not (i, n) with 0 <= i < n. Write shard=(0, 4) for the first of four."
+            )
+
+
+def _is_int(value: Any) -> bool:
+    return _data.is_key(value) and not isinstance(value, str)
 
 
 class _Table:
-    """Samples that can be asked for by index."""
+    """Samples that can be asked for by index: `read` gives those of an increasing index."""
 
     restartable = True
+    batches: int | None = None
 
     def __init__(
         self,
@@ -214,125 +224,129 @@ class _Table:
         total: int,
         data: Data,
         layout: Layout,
+        cut: _Cut,
         *,
-        samples: int | None,
-        own_size: int | None = DEFAULT_BATCH,
+        own_size: int = DEFAULT_BATCH,
         notes: tuple[str, ...] = (),
     ) -> None:
         if total == 0:
-            raise DataError("Data: the data is empty: it has 0 samples. Give at least one.")
-        self._read, self._total, self.own_size = read, total, own_size
-        self.length = total if samples is None else min(samples, total)
-        self.batches: int | None = None
-        self._given = {"target": data.label, "mask": data.mask, "ids": data.ids}
-        self._given = {
-            name: _data.normal(array, batch=True) for name, array in self._given.items() if _data.whole(array)
-        }
+            raise DataError(_EMPTY)
+        self._read, self._total, self._cut, self.own_size = read, total, cut, own_size
+        self.length = min(cut.samples or total, total)
+        given = {"label": data.label, "mask": data.mask, "ids": data.ids}
+        self._given = {name: _data.normal(array, batch=True) for name, array in given.items() if _data.is_whole(array)}
         for name, array in self._given.items():
-            if _data.length(array) != total:
-                argument = "label" if name == "target" else name
+            if (rows := _data.length(array)) != total:
                 raise DataError(
-                    f"Data: {argument}= has {_data.length(array)} rows for {total} samples. Give one row per sample, in their order."
+                    f"Data: {name}= has {rows} rows for {total} samples. Give one row per sample, in their order."
                 )
+        self.words = layout.words()
+        self.target_words = "label=" if "label" in self._given else _data.place(layout.label)
         few = (f"{self.length:,} of {total:,} samples, evenly spaced",) if self.length < total else ()
         self.notes = (*notes, *few)
-        self.words, self.target_words = (
-            layout.words(),
-            "label=" if "target" in self._given else _data.place(layout.label),
-        )
 
-    def pieces(self, size: int, shard: tuple[int, int]) -> Iterator[tuple[int, int, Columns]]:
+    def pieces(self, size: int) -> Iterator[tuple[int, int, Columns]]:
+        """Number, rows to pad to, and samples of each batch of the shard."""
         first: dict[str, str] = {}
-        for number in range(shard[0], -(-self.length // size), shard[1]):
+        for number in range(self._cut.shard[0], -(-self.length // size), self._cut.shard[1]):
             with _during(f"batch {number}"):
                 columns = self._take(number * size, min((number + 1) * size, self.length))
-                first = first or _data.form(columns, sizes_from=1)
-                _data.same_form(first, _data.form(columns, sizes_from=1), ("the first batch", "this one"), _UNLIKE)
+                here = _data.form(columns, sizes_from=1)
+                first = first or here
+                _data.check_form(here, first, ("this batch", "the first one"), _UNLIKE)
             yield number, size, columns
 
     def head(self, n: int | None) -> Columns:
         """The first n samples."""
         with _during("batch 0"):
-            return self._take(0, min(n or DEFAULT_BATCH, self.length))
+            return self._take(0, min(n or self.own_size, self.length))
 
     def _take(self, start: int, stop: int) -> Columns:
         index = np.arange(start, stop, dtype=np.int64) * self._total // self.length
         columns = self._read(index)
-        columns = columns._replace(**{name: _data.take(array, index) for name, array in self._given.items()})
+        given = {name: _data.take(array, index) for name, array in self._given.items()}
+        if "label" in given:
+            given["target"] = given.pop("label")
+        columns = columns._replace(**given)
         if (rows := _data.count(columns)) != len(index):
             raise DataError(
-                f"Data: asked for {len(index)} samples, got {rows}. A collate function must keep every sample."
+                f"Data: {len(index)} samples were asked for, {rows} came. A collate_fn must keep every sample."
             )
         return columns if columns.ids is not None else columns._replace(ids=index)
 
 
 class _Stream:
-    """Items that come one after the other; the first are looked at before they are taken."""
+    """Items that come one after the other; `begin` starts anew, and the first item is looked at before it is taken.
+
+    `bare` says what items without a target are: "batches", "samples", or "unclear", which raises.
+    """
 
     def __init__(
         self,
         begin: Callable[[], Iterator[Any]],
         data: Data,
+        cut: _Cut,
         *,
-        samples: int | None,
-        batch_size: int | None,
         bare: str = "batches",
         own_size: int | None = None,
         length: int | None = None,
         batches: int | None = None,
         restartable: bool = True,
-        notes: tuple[str, ...] = (RUNNING + "the data has no addressable index",),
+        ids: str | None = "the data has no addressable index",
     ) -> None:
         for name in ("label", "mask", "ids"):
-            if _data.whole(getattr(data, name)):
+            if _data.is_whole(getattr(data, name)):
                 raise DataError(
                     f"Data: {name}= is a whole array, but the data is a stream, whose samples have no index. "
                     f"Say where it lies in an item, {name}='key' or a function, or give the data as arrays."
                 )
-        self.begin, self.restartable = begin, restartable
-        self._limit, self._exact = samples, batch_size is not None
+        self.begin, self.restartable, self._cut = begin, restartable, cut
         self._ahead: _Lookahead | None = _Lookahead(begin())
         with _during("batch 0"):
             first = next(self._ahead.look(), _NOTHING)
         if first is _NOTHING:
             raise DataError(_EMPTY if restartable else _USED_UP)
-        self.layout = _data.locate(data, first)
-        self._singles = _singles(self.layout.select(first), bare)
+        self._layout = _data.locate(data, first)
+        self._singles = _singles(self._layout.select(first), bare)
         self.own_size = DEFAULT_BATCH if self._singles else own_size
-        self.length = length if samples is None or length is None else min(samples, length)
-        self.batches = batches if samples is None and not self._exact and not self._singles else None
-        few = () if samples is None else (f"the first {samples:,} samples of the stream",)
-        self.notes: tuple[str, ...] = (*(() if data.ids is not None else notes), *few)
-        self.words, self.target_words = self.layout.words(), _data.place(self.layout.label)
+        limit = cut.samples if length is None or (cut.samples or 0) < length else None
+        self.length = length if limit is None or length is None else limit
+        self.batches = batches if cut.samples is None and cut.batch_size is None and not self._singles else None
+        self.words, self.target_words = self._layout.words(), _data.place(self._layout.label)
+        running = () if data.ids is not None or ids is None else (f"ids are running numbers: {ids}",)
+        self.notes: tuple[str, ...] = (
+            running if limit is None else (*running, f"the first {limit:,} samples of the stream")
+        )
 
-    def pieces(self, size: int, shard: tuple[int, int]) -> Iterator[tuple[int, int, Columns]]:
+    def pieces(self, size: int) -> Iterator[tuple[int, int, Columns]]:
+        """Number, rows to pad to, and samples of each batch of the shard."""
+        i, n = self._cut.shard
         stream = self._columns(self._items(), size)
         number = -1
-        for number, columns in enumerate(recut(stream, size) if self._exact else stream):
+        for number, columns in enumerate(recut(stream, size) if self._cut.batch_size else stream):
             size = max(size, _data.count(columns))
-            if number % shard[1] == shard[0]:
+            if number % n == i:
                 yield number, size, columns
         if number < 0:
             raise DataError(_USED_UP)
 
     def head(self, n: int | None) -> Columns:
         """The first n samples, or fewer where batches cannot be joined; without n the first batch."""
-        if self._ahead is None and not self.restartable:
-            raise DataError(_USED_UP)
         if self._ahead is None:
-            self._ahead = _Lookahead(self.begin())
+            self._ahead = _Lookahead(self._items())
         held: list[Columns] = []
+        rows = 0
         for columns in self._columns(self._ahead.look(), n or DEFAULT_BATCH):
-            if held and not self._exact and _data.form(held[0], sizes_from=1) != _data.form(columns, sizes_from=1):
+            joins = not held or _data.form(held[0], sizes_from=1) == _data.form(columns, sizes_from=1)
+            if not joins and self._cut.batch_size is None:
                 break
             held.append(columns)
-            if n is None or sum(map(_data.count, held)) >= n:
+            rows += _data.count(columns)
+            if n is None or rows >= n:
                 break
         if not held:
             raise DataError(_EMPTY)
-        columns = _data.concat(held)
-        rows = _data.count(columns)
-        return _data.cut(columns, 0, min(n or rows, rows))
+        return _data.cut(_data.concat(held), 0, min(n or rows, rows))
 
     def _items(self) -> Iterator[Any]:
         ahead, self._ahead = self._ahead, None
@@ -341,32 +355,35 @@ class _Stream:
         return ahead or self.begin()
 
     def _columns(self, items: Iterator[Any], size: int) -> Iterator[Columns]:
-        """Raw batches, numbered, of one form, none empty, and no more than were asked for."""
-        start, first = 0, {}
+        """Raw batches with ids, of one form, none empty, and no more samples than were asked for."""
+        start = 0
+        first: dict[str, str] = {}
         for number, columns in _numbered(self._raw(items, size)):
             with _during(f"batch {number}"):
                 rows = _data.count(columns)
                 if rows == 0:
                     self.notes = (*self.notes, f"batch {number} of the data has no samples and was skipped")
                     continue
-                first = first or _data.form(columns, sizes_from=99)
-                _data.same_form(first, _data.form(columns, sizes_from=99), ("the first batch", "this one"), _UNLIKE)
-                if columns.ids is None:
-                    columns = columns._replace(ids=np.arange(start, start + rows))
-            if self._limit is not None and start + rows >= self._limit:
-                yield _data.cut(columns, 0, self._limit - start)
+                here = _data.form(columns, sizes_from=99)
+                first = first or here
+                _data.check_form(here, first, ("this batch", "the first one"), _UNLIKE)
+            if columns.ids is None:
+                columns = columns._replace(ids=np.arange(start, start + rows))
+            if self._cut.samples is not None and start + rows >= self._cut.samples:
+                yield _data.cut(columns, 0, self._cut.samples - start)
                 return
             yield columns
             start += rows
 
     def _raw(self, items: Iterator[Any], size: int) -> Iterator[Columns]:
+        """Each item read; single samples stacked, none taken beyond those asked for."""
         if not self._singles:
-            for item in items:
-                yield _data.normal(self.layout.select(item), batch=True)
+            yield from (_data.normal(self._layout.select(item), batch=True) for item in items)
             return
-        size = min(size, self._limit or size)
-        while samples := [_data.normal(self.layout.select(item), batch=False) for item in islice(items, size)]:
-            yield _data.stack(samples)
+        left = self._cut.samples
+        while singles := list(islice(items, size if left is None else min(size, left))):
+            yield _data.stack([_data.normal(self._layout.select(item), batch=False) for item in singles])
+            left = None if left is None else left - len(singles)
 
 
 class _Lookahead:
@@ -383,16 +400,10 @@ class _Lookahead:
 
     def look(self) -> Iterator[Any]:
         """The items to come, which stay to come."""
-        yield from list(self._seen)
+        yield from tuple(self._seen)
         for item in self._items:
             self._seen.append(item)
             yield item
-
-
-_NOTHING = object()
-_EMPTY = "Data: the data gave nothing: it is empty. Give at least one sample."
-_USED_UP = "Data: the data gave nothing: it was used up, or empty. Pass a list, or a function that makes one: lambda: make_batches()."
-_UNLIKE = "All batches must have the same parts, types and axes: convert them where they are made."
 
 
 def recut(stream: Iterable[Columns], size: int) -> Iterator[Columns]:
@@ -423,12 +434,47 @@ def _numbered(items: Iterator[Any]) -> Iterator[tuple[int, Any]]:
         number += 1
 
 
-# Opening
+# ---- opening: which source it is
 
 
-def _open(data: Data, samples: int | None, batch_size: int | None) -> _Table | _Stream:
-    """What kind of source it is, told by what it can do; frameworks are known only if the user imported them."""
+def _open(data: Data, cut: _Cut) -> _Table | _Stream:
+    """What kind of source it is, told by what it can do; a framework is known only if the user imported it."""
     source = data.source
+    _refuse(source)
+    if _made_by(source, "torch.utils.data", "TensorDataset", exactly=True):
+        source = tuple(source.tensors)
+    if _is_columns(source, data):
+        return _open_columns(source, data, cut)
+    if _made_by(source, "torch.utils.data", "DataLoader"):
+        return _open_loader(source, data, cut)
+    if _made_by(source, "torch.utils.data", "IterableDataset"):
+        return _Stream(lambda: iter(source), data, cut, bare="samples")
+    if _made_by(source, "keras.utils", "PyDataset"):
+        return _Stream(lambda: _begin(source), data, cut, batches=_length(source))
+    if _made_by(source, "torch.utils.data", "Dataset") or _made_by(source, "datasets", "Dataset"):
+        return _open_items(source, data, cut)
+    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
+        return _open_sequence(source, data, cut)
+    if hasattr(source, "__iter__"):
+        own = getattr(source, "batch_size", None)
+        return _Stream(
+            lambda: _begin(source),
+            data,
+            cut,
+            bare="unclear" if _has_fixed_shape(source) else "batches",
+            own_size=own if _is_int(own) else None,
+            batches=_length(source),
+            restartable=not isinstance(source, Iterator),
+        )
+    if callable(source):
+        return _open_function(source, data, cut)
+    raise DataError(
+        f"Data: a {type(source).__name__} is no data that can be read. Give arrays, a pair (x, y), a data set, a loader, "
+        "an iterable of batches, or a function that makes one."
+    )
+
+
+def _refuse(source: Any) -> None:
     if isinstance(source, (str, bytes)):
         raise DataError(
             f"Data: {source!r} is text, not data. Load it first, for example np.load({source!r}, mmap_mode='r')."
@@ -437,40 +483,8 @@ def _open(data: Data, samples: int | None, batch_size: int | None) -> _Table | _
         raise DataError(
             "Data: a data frame does not say what goes into the model. Write (frame[[...]].to_numpy(), frame['label'])."
         )
-    if _made_by(source, "torch.utils.data", "TensorDataset", exactly=True):
-        source = tuple(source.tensors)
-    if _is_columns(source, data):
-        return _columns_table(source, data, samples)
-    if _made_by(source, "torch.utils.data", "DataLoader"):
-        return _open_loader(source, data, samples, batch_size)
-    if _made_by(source, "torch.utils.data", "IterableDataset"):
-        return _Stream(lambda: iter(source), data, samples=samples, batch_size=batch_size, bare="samples")
-    if _made_by(source, "torch.utils.data", "Dataset") or _made_by(source, "datasets", "Dataset"):
-        if not hasattr(source, "__len__"):
-            raise DataError(
-                f"Data: {type(source).__name__} has no length. Give it a __len__, or wrap it in a DataLoader."
-            )
-        return _items_table(source, data, samples)
-    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
-        return _open_sequence(source, data, samples, batch_size)
-    if callable(source) and not hasattr(source, "__iter__"):
-        return _open_function(source, data, samples, batch_size)
-    if hasattr(source, "__iter__"):
-        own = getattr(source, "batch_size", None)
-        return _Stream(
-            lambda: iter(source),
-            data,
-            samples=samples,
-            batch_size=batch_size,
-            bare="unclear" if _fixed_shape(source) else "batches",
-            own_size=own if isinstance(own, int) else None,
-            batches=_length(source),
-            restartable=not isinstance(source, Iterator),
-        )
-    raise DataError(
-        f"Data: a {type(source).__name__} is no data that can be read. Give arrays, a pair (x, y), a data set, a loader, an iterable of "
-        "batches, or a function that makes one."
-    )
+    if (_data.is_list(source) or _data.is_mapping(source)) and len(source) == 0:
+        raise DataError(_EMPTY)
 
 
 def _made_by(source: Any, module: str, name: str, *, exactly: bool = False) -> bool:
@@ -485,77 +499,73 @@ def _length(source: Any) -> int | None:
         return None
 
 
-def _fixed_shape(source: Any) -> bool:
-    """Whether a tf.data set could be of batches or of samples: its arrays have no open axis."""
-    spec = getattr(source, "element_spec", None)
-    return spec is not None and len(shape := getattr(spec, "shape", (None,))) > 0 and shape[0] is not None
+def _begin(source: Any) -> Iterator[Any]:
+    return iter(source) if hasattr(source, "__iter__") else (source[i] for i in range(len(source)))
+
+
+def _has_fixed_shape(source: Any) -> bool:
+    """Whether items of a tf.data set could be batches or samples: an array has no open first axis."""
+    shapes = (leaf.shape for _, leaf in _data.leaves(getattr(source, "element_spec", None)) if _data.is_array(leaf))
+    return any(shape.rank and shape[0] is not None for shape in shapes)
 
 
 def _is_columns(source: Any, data: Data) -> bool:
-    """Whether the source is arrays along the samples, rather than items."""
-    if _data.is_array(source) or isinstance(source, (tuple, Mapping)):
-        return True
-    chosen = data.inputs is not None and not isinstance(data.inputs, str) and not callable(data.inputs)
-    return isinstance(source, list) and len(source) > 0 and chosen and all(_data.is_array(part) for part in source)
+    """Whether the source is arrays along the samples, rather than items; a list only when its parts are named by index."""
+    if _data.is_list(source) and not isinstance(source, tuple):
+        named = data.inputs is not None and not callable(data.inputs)
+        return named and all(map(_data.is_array, source))
+    return _data.is_array(source) or _data.is_list(source) or _data.is_mapping(source)
 
 
-def _columns_table(source: Any, data: Data, samples: int | None) -> _Table:
+def _open_columns(source: Any, data: Data, cut: _Cut) -> _Table:
     columns = _data.normal(source, batch=True)
     layout = _data.locate(data, columns)
-    if any(callable(part) for part in (layout.inputs, layout.label, layout.mask, layout.ids)):
-        total = _data.count(columns, "the data")
-        return _Table(
-            lambda index: _data.normal(layout.select(_data.take(columns, index)), batch=True),
-            total,
-            data,
-            layout,
-            samples=samples,
-        )
+    if any(map(callable, (layout.inputs, layout.label, layout.mask, layout.ids))):
+
+        def read(index: NDArray[np.int64]) -> Columns:
+            return _data.normal(layout.select(_data.take(columns, index)), batch=True)
+
+        return _Table(read, _data.count(columns, "the data"), data, layout, cut)
     chosen = layout.select(columns)
-    return _Table(
-        lambda index: _data.take(chosen, index), _data.count(chosen, "the data"), data, layout, samples=samples
-    )
+    return _Table(lambda index: _data.take(chosen, index), _data.count(chosen, "the data"), data, layout, cut)
 
 
-def _items_table(source: Any, data: Data, samples: int | None) -> _Table:
-    total = len(source)
+def _open_items(source: Any, data: Data, cut: _Cut) -> _Table:
+    """A data set that gives one sample by index."""
+    if (total := _length(source)) is None:
+        raise DataError(f"Data: {type(source).__name__} has no length. Give it a __len__, or wrap it in a DataLoader.")
     layout = _data.locate(data, source[0]) if total else Layout()
 
     def read(index: NDArray[np.int64]) -> Columns:
         return _data.stack([_data.normal(layout.select(source[int(i)]), batch=False) for i in index])
 
-    return _Table(read, total, data, layout, samples=samples)
+    return _Table(read, total, data, layout, cut)
 
 
-def _open_sequence(source: Any, data: Data, samples: int | None, batch_size: int | None) -> _Table | _Stream:
-    """A list: of single samples when their targets are single values, else of batches."""
-    total = len(source)
-    if total == 0:
+def _open_sequence(source: Any, data: Data, cut: _Cut) -> _Table | _Stream:
+    """A list: of single samples where a target is one value, or an input a text or picture; else of batches."""
+    if (total := len(source)) == 0:
         raise DataError(_EMPTY)
     first = source[0]
-    if (
-        _data.is_array(first)
-        or _data.is_number(first)
-        or (isinstance(first, (list, tuple)) and all(map(_data.is_number, first)))
-    ):
-        kinds = f"a list of {total} arrays" if _data.is_array(first) else "a list of numbers"
+    if _data.is_array(first) or _data.is_number(first) or (_data.is_list(first) and all(map(_data.is_number, first))):
+        kinds = f"{total} arrays" if _data.is_array(first) else "numbers"
         raise DataError(
-            f"Data: {kinds} could be batches, samples, inputs or a pair. Write np.stack(data) if they are samples, lambda: iter(data) if "
-            "they are batches, (x, y) if they are inputs and targets, ls.Data(data, inputs=[0, 1]) if they are several inputs."
+            f"Data: a list of {kinds} could be batches, samples, several inputs or a pair. Write lambda: iter(data) if they are batches, "
+            "np.stack(data) if they are samples, ls.Data(data, inputs=[0, 1]) for several inputs, (x, y) for inputs and targets."
         )
-    layout = _data.locate(data, first)
-    if not _made_by(source, "keras.utils", "PyDataset") and _singles(layout.select(first), "unclear"):
-        return _items_table(source, data, samples)
-    return _Stream(lambda: _begin(source), data, samples=samples, batch_size=batch_size, batches=total)
+    if _singles(_data.locate(data, first).select(first), "unclear"):
+        return _open_items(source, data, cut)
+    return _Stream(lambda: _begin(source), data, cut, batches=total)
 
 
 def _singles(columns: Columns, bare: str) -> bool:
-    """Whether items are single samples: their target is one value, or an input is (a text, a picture)."""
+    """Whether an item is a single sample: its target is one value, or an input is (a text, a picture)."""
     if columns.target is not None:
         return _data.is_scalar(columns.target)
-    if any(leaf is not None and _data.is_scalar(leaf) for _, leaf in _data.leaves(columns.inputs)):
+    inputs = [leaf for _, leaf in _data.leaves(_data.normal(columns.inputs, batch=True))]
+    if any(map(_data.is_scalar, inputs)):
         return True
-    if bare == "unclear" and any(_data.is_array(leaf) for _, leaf in _data.leaves(columns.inputs)):
+    if bare == "unclear" and any(map(_data.is_array, inputs)):
         raise DataError(
             "Data: the items hold arrays and no target, so they could be batches or single samples. "
             "Write lambda: iter(data) if they are batches, np.stack(...) of them if they are samples."
@@ -563,51 +573,44 @@ def _singles(columns: Columns, bare: str) -> bool:
     return bare == "samples"
 
 
-def _begin(source: Any) -> Iterator[Any]:
-    return iter(source) if hasattr(source, "__iter__") else (source[i] for i in range(len(source)))
-
-
-def _open_function(source: Any, data: Data, samples: int | None, batch_size: int | None) -> _Table | _Stream:
+def _open_function(source: Any, data: Data, cut: _Cut) -> _Table | _Stream:
+    """A function that makes the data, called anew for each pass."""
+    name = getattr(source, "__name__", type(source).__name__)
     try:
         inspect.signature(source).bind()
     except (TypeError, ValueError):
         raise DataError(
-            f"Data: {getattr(source, '__name__', source)!r} cannot be called without arguments. Give a function that makes the data: "
-            "lambda: make(...)."
+            f"Data: {name} needs arguments. Give a function of none that makes the data: lambda: {name}(...)."
         ) from None
-    made = source()
-    if callable(made) and not hasattr(made, "__iter__") and not hasattr(made, "__getitem__"):
-        raise DataError("Data: the function gave a function. Give one that makes the data itself.")
-    opened = _open(replace(data, source=made), samples, batch_size)
+    opened = _open(replace(data, source=source()), cut)
     if isinstance(opened, _Stream):
         opened.begin, opened.restartable = lambda: _begin(source()), True
     return opened
 
 
-def _open_loader(loader: Any, data: Data, samples: int | None, batch_size: int | None) -> _Table | _Stream:
-    """A torch loader. In the order of its data set it is addressable: its ids are indices, and a few samples can be spread out."""
+def _open_loader(loader: Any, data: Data, cut: _Cut) -> _Table | _Stream:
+    """A torch loader. One that keeps the order of its data set is addressable: ids are indices, and a few samples can be spread out."""
     torch = sys.modules["torch.utils.data"]
-    in_order = type(loader.sampler) is torch.SequentialSampler and type(loader.batch_sampler) is torch.BatchSampler
-    total = _length(loader.sampler) if type(loader.batch_sampler) is torch.BatchSampler else None
-    if in_order and samples is not None and samples < len(loader.dataset):
+    plain = type(loader.batch_sampler) is torch.BatchSampler
+    in_order = plain and type(loader.sampler) is torch.SequentialSampler
+    if in_order and cut.samples is not None and cut.samples < len(loader.dataset):
         layout = _data.locate(data, loader.collate_fn([loader.dataset[0]]))
 
         def read(index: NDArray[np.int64]) -> Columns:
             batch = loader.collate_fn([loader.dataset[int(i)] for i in index])
             return _data.normal(layout.select(batch), batch=True)
 
-        size = loader.batch_size
         note = "samples were read from the loader's data set with its collate_fn, without its workers"
-        return _Table(read, len(loader.dataset), data, layout, samples=samples, own_size=size, notes=(note,))
+        return _Table(read, len(loader.dataset), data, layout, cut, own_size=loader.batch_size, notes=(note,))
+    total = _length(loader.sampler) if plain else None
     if total is not None and loader.drop_last:
         total -= total % loader.batch_size
     return _Stream(
         lambda: iter(loader),
         data,
-        samples=samples,
-        batch_size=batch_size,
+        cut,
         own_size=loader.batch_size,
         length=total,
         batches=_length(loader),
-        notes=() if in_order else (RUNNING + "the loader's order is not that of its data",),
+        ids=None if in_order else "the loader's order is not that of its data",
     )
