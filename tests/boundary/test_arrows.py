@@ -22,8 +22,10 @@ ARROWS["transformations"] = {"_errors"}
 ARROWS["energy"] = {"_errors"}
 ARROWS["distributed"] = {"_errors", "_site", "tallies", "_files"}
 
+ARROWS["_watch"] = ARROWS["_results"] | {"_results", "probes", "_examine"}
+
 PARTS = {*ARROWS, "_examine", "integrations", "compat", "testing", "cli"}
-ARROWS["_examine"] = PARTS - {"report", "cli", "compat", "integrations"}
+ARROWS["_examine"] = PARTS - {"_watch", "report", "cli", "compat", "integrations"}
 ARROWS["testing"] = PARTS - {"report", "cli", "compat", "integrations"}
 ARROWS["cli"] = PARTS - {"compat", "integrations"} | {PACKAGE}
 ARROWS["integrations"] = ARROWS["compat"] = PARTS | {PACKAGE}
