@@ -110,6 +110,10 @@ def is_list(x: Any) -> bool:
     return isinstance(x, (list, tuple)) and not isinstance(x, Rows)
 
 
+def is_tuple(x: Any) -> bool:
+    return isinstance(x, tuple)
+
+
 def is_mapping(x: Any) -> bool:
     """Whether it has parts by name."""
     return isinstance(x, Mapping)
@@ -403,8 +407,8 @@ def place(key: Any) -> str:
 
 def _as_rows(item: Any) -> Any:
     """A list of texts is a batch of them; a tuple of texts has parts."""
-    parts: Any = () if isinstance(item, tuple) or not is_list(item) else item
-    return Rows(item) if len(parts) and all(isinstance(part, (str, bytes)) for part in parts) else item
+    texts = is_list(item) and not is_tuple(item) and all(isinstance(part, (str, bytes)) for part in item)
+    return Rows(item) if texts and len(item) else item
 
 
 def _parts(item: Any) -> Any:

@@ -511,7 +511,7 @@ def _has_fixed_shape(source: Any) -> bool:
 
 def _is_columns(source: Any, data: Data) -> bool:
     """Whether the source is arrays along the samples, rather than items; a list only when its parts are named by index."""
-    if _data.is_list(source) and not isinstance(source, tuple):
+    if _data.is_list(source) and not _data.is_tuple(source):
         named = data.inputs is not None and not callable(data.inputs)
         return named and all(map(_data.is_array, source))
     return _data.is_array(source) or _data.is_list(source) or _data.is_mapping(source)
