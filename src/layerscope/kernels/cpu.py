@@ -37,22 +37,27 @@ from .reference import Counts, Words
 WORD = 64  # units a word
 TILE = 4096  # positions a tile of uint16: 8 KB
 SHORT = 512  # runs of fewer positions are checked for NaN a sample at a time
-BLOCK = 256  # states that go to the big table together: hashed, fetched, then looked up
+BLOCK = 64  # rows whose hashes are made, and whose slots are fetched, before the first is looked up
 NEAR = 1 << 16  # index slots that need no prefetch
 U = np.uint64
+UNBORN = U(reference.UNBORN)
 LOW, HIGH, ONE, HALF = U(0xFFFFFFFF), U(0xFFFFFFFF00000000), U(1), U(32)
+HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 A, B, C = U(0xA0761D6478BD642F), U(0xE7037ED1A0B428DB), U(0x8EBC6AF09C88C6E3)
 
 
 def _jit(function: Callable[..., Any]) -> Any:
     """Compile once and keep the result; where there is no place to keep it (read-only installs), compile in every process."""
-    how = {"nogil": True, "error_model": "numpy"}
     try:
-        return nb.njit(cache=True, **how)(function)
+        return nb.njit(cache=True, **HOW)(function)
     except RuntimeError as error:
         if "no locator available" not in str(error):
             raise
-        return nb.njit(**how)(function)
+        return nb.njit(**HOW)(function)
+
+
+# A part of the kernels: LLVM must copy it to where it is called, so that a constant argument makes a special version of it.
+_part = nb.njit(forceinline=True, **HOW)
 
 
 # -- what the machine can do and Numba cannot say ------------------------------------------------------------------------------
@@ -69,6 +74,16 @@ def _pointer(typingctx, address, like):
 
 
 @intrinsic
+def _at(typingctx, pointer, offset):
+    """The pointer, so many values further."""
+
+    def codegen(context, builder, sig, args):
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.intp), codegen
+
+
+@intrinsic
 def _fold(typingctx, a, b):
     """High half xor low half of the 128-bit product: one multiplication that mixes every bit into the top ones."""
 
@@ -81,18 +96,18 @@ def _fold(typingctx, a, b):
 
 
 @intrinsic
-def _prefetch(typingctx, flat, index):
-    """Ask for the cache line of flat[index]; never faults."""
+def _prefetch(typingctx, pointer, index):
+    """Ask for the cache line of pointer[index]; never faults."""
 
     def codegen(context, builder, sig, args):
-        data, i32 = context.make_array(sig.args[0])(context, builder, args[0]).data, ir.IntType(32)
-        here = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        i32 = ir.IntType(32)
+        here = builder.bitcast(builder.gep(args[0], [args[1]]), ir.IntType(8).as_pointer())
         signature = ir.FunctionType(ir.VoidType(), [here.type, i32, i32, i32])
         fetch = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
         builder.call(fetch, [here, i32(0), i32(3), i32(1)])
         return context.get_dummy_value()
 
-    return types.void(flat, types.intp), codegen
+    return types.void(pointer, types.intp), codegen
 
 
 def _load(context, builder, array_type, array, offset, count):
@@ -415,27 +430,30 @@ def _contiguous(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int,
 
 
 # -- counting ------------------------------------------------------------------------------------------------------------------
+#
+# An entry is `width` words: w of state, then n, i, Q, first, and a mark: epoch << 32 | rows of the running sample in this state.  The
+# epoch numbers samples through the life of the table, so a mark of another sample counts as 0 and nothing is ever cleared.
 
 
-@_jit
-def hash_row(rows, i, w, seed):
-    """The hash of the first `w` words of row i, in its upper 32 bits.
+@_part
+def hash_of(state, w, seed):
+    """The hash of w words, in its upper 32 bits.
 
     Both factors of every product hold the seed: a word equal to a constant cannot wipe out its neighbour under every seed."""
     if w == 1:
-        return _fold(rows[i, 0] ^ seed, A) & HIGH
+        return _fold(state[0] ^ seed, A) & HIGH
     j, left, right = 0, seed, seed ^ B
     while j + 3 < w:
-        left = _fold(rows[i, j] ^ A ^ right, rows[i, j + 1] ^ left)
-        right = _fold(rows[i, j + 2] ^ C ^ seed, rows[i, j + 3] ^ right)
+        left = _fold(state[j] ^ A ^ right, state[j + 1] ^ left)
+        right = _fold(state[j + 2] ^ C ^ seed, state[j + 3] ^ right)
         j += 4
     while j < w:
-        left = _fold(rows[i, j] ^ left, C ^ right)
+        left = _fold(state[j] ^ left, C ^ right)
         j += 1
     return _fold(left ^ B, right ^ seed) & HIGH
 
 
-@_jit
+@_part
 def shift_of(slots):
     """How far right to move a hash so that its top bits number one of `slots` (a power of two)."""
     shift = U(64)
@@ -445,155 +463,146 @@ def shift_of(slots):
     return shift
 
 
-@_jit
-def _same(a, i, b, k, w):
-    """Whether the first w words of a[i] and b[k] are equal."""
+@_part
+def _same(a, b, w):
+    """Whether w words are equal."""
     j = 0
-    while j < w and a[i, j] == b[k, j]:
+    while j < w and a[j] == b[j]:
         j += 1
     return j == w
 
 
-@_jit
-def _distinct(rows, begin, end, w, seed, scratch, shift, epoch, p, at, tag, times):
-    """Different states among rows[begin:end], appended from place p on as (row, hash, how often); returns the next place.
-
-    `scratch` holds (hash | row - begin, epoch | times) pairs; a pair of another epoch is empty."""
-    mask, start, stamp = scratch.size // 2 - 1, p, U(epoch) << HALF
-    for i in range(begin, end):
-        h = hash_row(rows, i, w, seed)
-        s = np.int64(h >> shift)
-        while True:
-            mark = scratch[2 * s + 1]
-            if mark & HIGH != stamp:
-                scratch[2 * s], scratch[2 * s + 1] = h | U(i - begin), stamp | ONE
-                at[p], tag[p], times[p] = i, h, s
-                p += 1
-                break
-            key = scratch[2 * s]
-            if key & HIGH == h and _same(rows, i, rows, begin + np.int64(key & LOW), w):
-                scratch[2 * s + 1] = mark + ONE
-                break
-            s = (s + 1) & mask
-    for k in range(start, p):
-        times[k] = np.int64(scratch[2 * times[k] + 1] & LOW)
-    return p
-
-
-@_jit
-def _fetch(tag, count, index, entries, shift):
+@_part
+def _fetch(tag, count, index, shift, entries, width):
     """Bring the slots of `count` hashes, then the entries they name, into the cache."""
-    flat, stride = entries.reshape(-1), entries.shape[1]
     for k in range(count):
         _prefetch(index, np.int64(tag[k] >> shift))
     for k in range(count):
         e = index[np.int64(tag[k] >> shift)]
-        if e & HIGH == tag[k] and e != U(0):
-            here = (np.int64(e & LOW) - 1) * stride
-            _prefetch(flat, here)
-            _prefetch(flat, here + stride - 1)
+        if e != U(0) and e & HIGH == tag[k]:
+            here = (np.int64(e & LOW) - 1) * width
+            _prefetch(entries, here)
+            _prefetch(entries, here + width - 1)
 
 
-@_jit
-def _find(rows, i, tag, w, index, entries, used, shift):
-    """(number of the state rows[i], states, steps): a new state gets the next number and four integers that say nothing yet."""
-    s, mask, steps = np.int64(tag >> shift), index.size - 1, 0
-    while True:
-        e = index[s]
-        if e == U(0):
-            for j in range(w):
-                entries[used, j] = rows[i, j]
-            entries[used, w], entries[used, w + 1], entries[used, w + 2] = U(0), U(0), U(0)
-            entries[used, w + 3] = U(0x7FFFFFFFFFFFFFFF)
-            index[s] = tag | U(used + 1)
-            return used, used + 1, steps
-        if e & HIGH == tag and _same(rows, i, entries, np.int64(e & LOW) - 1, w):
-            return np.int64(e & LOW) - 1, used, steps
-        s, steps = (s + 1) & mask, steps + 1
+@_part
+def _number(state, stride, count, w, tag, index, slots, shift, entries, width, used, seed):
+    """Replaces tag[:count] by the numbers of `count` states, `stride` words apart; new ones get the next numbers and an empty entry.
 
-
-@_jit
-def _settle(rows, at, tag, times, name, count, w, index, entries, used, shift):
-    """Add `count` (row, hash, times, sample) to the table.  Returns (states, longest probe)."""
-    longest = 0
-    if index.size > NEAR:
-        _fetch(tag, count, index, entries, shift)
+    Returns (states done, states in the table, longest probe); stops early when half of the slots are taken."""
+    mask, room, longest = slots - 1, slots // 2, 0
     for k in range(count):
-        number, used, steps = _find(rows, at[k], tag[k], w, index, entries, used, shift)
-        longest = max(longest, steps)
-        entries[number, w] += U(times[k])
-        entries[number, w + 1] += ONE
-        entries[number, w + 2] += U(times[k]) * U(times[k])
-        entries[number, w + 3] = U(min(np.int64(entries[number, w + 3]), name[k]))
-    return used, longest
+        tag[k] = hash_of(_at(state, k * stride), w, seed)
+    if slots > NEAR:
+        _fetch(tag, count, index, shift, entries, width)
+    for k in range(count):
+        mine, h, steps = _at(state, k * stride), tag[k], 0
+        s = np.int64(h >> shift)
+        while True:
+            e = index[s]
+            if e & HIGH == h and e != U(0) and _same(mine, _at(entries, (np.int64(e & LOW) - 1) * width), w):
+                tag[k] = (e & LOW) - ONE
+                break
+            if e == U(0):
+                if used == room:
+                    return k, used, longest
+                entry = _at(entries, used * width)
+                for j in range(w):
+                    entry[j] = mine[j]
+                for j in range(w, w + 5):
+                    entry[j] = U(0)
+                entry[w + 3] = UNBORN
+                tag[k] = U(used)
+                used += 1
+                index[s] = h | U(used)
+                break
+            s, steps = (s + 1) & mask, steps + 1
+            longest = max(longest, steps)
+    return count, used, longest
+
+
+@_part
+def _warm(words, count):
+    """Reads memory from end to end.  A forward pass drives the table out of the caches; one sweep over a small table costs a tenth of
+    meeting every line anew.  The result must be used, or the compiler drops the loop."""
+    seen = U(0)
+    for k in range(count):
+        seen |= words[k]
+    return seen
 
 
 @_jit
-def count_into(rows_at, n, w, offsets_at, ids_at, start, samples, largest, index, entries, used, seed):
-    """Count the samples from number `start` on.  Returns (the next sample, states, room wanted, longest probe).
+def count_into(
+    rows_at, w, offsets_at, ids_at, samples, row, sample, epoch, index_at, slots, entries_at, width, used, seed
+):
+    """Count the rows from number `row` on, which is in `sample` or later.
 
-    Stops before a block that might fill the index beyond half: the table must then grow to the room wanted."""
-    rows = nb.carray(_pointer(rows_at, ONE), (n, w))
-    offsets = nb.carray(_pointer(offsets_at, np.int64(0)), (samples + 1,))
-    ids = nb.carray(_pointer(ids_at, np.int64(0)), (samples,))
-    at, times, name = (
-        np.empty(BLOCK + largest, np.int64),
-        np.empty(BLOCK + largest, np.int64),
-        np.empty(BLOCK + largest, np.int64),
-    )
-    tag = np.empty(BLOCK + largest, np.uint64)
-    slots = 1
-    while largest > 1 and 2 * slots < 3 * largest:
-        slots *= 2
-    scratch, near = np.zeros(2 * slots, np.uint64), shift_of(slots)
-    shift, room, longest = shift_of(index.size), index.size // 2, 0
-    p, done = 0, start
-    for g in range(start, samples):
-        begin, end = offsets[g], offsets[g + 1]
-        first = p
-        if end - begin == 1:
-            at[p], tag[p], times[p] = begin, hash_row(rows, begin, w, seed), 1
-            p += 1
+    Returns (the next row, its sample, states, longest probe, nothing of use); stops early when half of the slots are taken."""
+    rows, index, entries = _pointer(rows_at, ONE), _pointer(index_at, ONE), _pointer(entries_at, ONE)
+    offsets, ids = _pointer(offsets_at, np.int64(0)), _pointer(ids_at, np.int64(0))
+    n, shift, longest, seen = offsets[samples], shift_of(slots), 0, U(0)
+    if row == 0 and slots <= min(NEAR, 4 * n):
+        seen = _warm(index, slots) | _warm(entries, used * width)
+    numbers = np.empty(BLOCK, np.uint64)
+    tag = _pointer(numbers.ctypes.data, ONE)
+    while row < n:
+        count, here = min(BLOCK, n - row), _at(rows, row * w)
+        if w == 1:  # a version of its own, with no loop over words
+            done, used, steps = _number(here, 1, count, 1, tag, index, slots, shift, entries, width, used, seed)
         else:
-            p = _distinct(rows, begin, end, w, seed, scratch, near, g - start + 1, p, at, tag, times)
-        for k in range(first, p):
-            name[k] = ids[g]
-        if p >= BLOCK or g == samples - 1:
-            if used + p > room:
-                return done, used, used + p, longest
-            used, steps = _settle(rows, at, tag, times, name, p, w, index, entries, used, shift)
-            longest = max(longest, steps)
-            p, done = 0, g + 1
-    return samples, used, 0, longest
+            done, used, steps = _number(here, w, count, w, tag, index, slots, shift, entries, width, used, seed)
+        longest = max(longest, steps)
+        k = 0
+        while k < done:
+            while row + k >= offsets[sample + 1]:
+                sample += 1
+            stop, stamp, name = min(done, offsets[sample + 1] - row), U(epoch + sample) << HALF, ids[sample]
+            while k < stop:
+                entry = _at(entries, np.int64(numbers[k]) * width + w)
+                # Without a branch: whether the sample has been here is a coin toss in noise.  c^2 - (c - 1)^2 = 2 c - 1.
+                again = U(entry[4] & HIGH == stamp)
+                c = (entry[4] & LOW) * again + ONE
+                entry[0] += ONE
+                entry[1] += ONE - again
+                entry[2] += c + c - ONE
+                entry[3] = U(min(np.int64(entry[3]), name))
+                entry[4] = stamp | c
+                k += 1
+        row += done
+        if done < count:
+            break
+    return row, sample, used, longest, seen
 
 
 @_jit
-def merge_into(source, start, stop, w, index, entries, used, seed):
-    """Add the entries source[start:stop] to the table.  Returns (the next entry, states, room wanted, longest probe)."""
-    tag, longest, shift = np.empty(BLOCK, np.uint64), 0, shift_of(index.size)
-    for first in range(start, stop, BLOCK):
-        count = min(BLOCK, stop - first)
-        if used + count > index.size // 2:
-            return first, used, used + count, longest
-        for k in range(count):
-            tag[k] = hash_row(source, first + k, w, seed)
-        if index.size > NEAR:
-            _fetch(tag, count, index, entries, shift)
-        for k in range(count):
-            i = first + k
-            number, used, steps = _find(source, i, tag[k], w, index, entries, used, shift)
-            longest = max(longest, steps)
-            for j in range(w, w + 3):
-                entries[number, j] += source[i, j]
-            entries[number, w + 3] = U(min(np.int64(entries[number, w + 3]), np.int64(source[i, w + 3])))
-    return stop, used, 0, longest
+def merge_into(source_at, source_width, start, stop, w, index_at, slots, entries_at, width, used, seed):
+    """Add the entries start..stop of another table.  Returns (the next one, states, longest probe); stops early like `count_into`."""
+    source, index, entries = _pointer(source_at, ONE), _pointer(index_at, ONE), _pointer(entries_at, ONE)
+    shift, longest = shift_of(slots), 0
+    numbers = np.empty(BLOCK, np.uint64)
+    tag = _pointer(numbers.ctypes.data, ONE)
+    while start < stop:
+        count, here = min(BLOCK, stop - start), _at(source, start * source_width)
+        done, used, steps = _number(here, source_width, count, w, tag, index, slots, shift, entries, width, used, seed)
+        longest = max(longest, steps)
+        for k in range(done):
+            entry, other = _at(entries, np.int64(numbers[k]) * width + w), _at(here, k * source_width + w)
+            for j in range(3):
+                entry[j] += other[j]
+            entry[3] = U(min(np.int64(entry[3]), np.int64(other[3])))
+        start += done
+        if done < count:
+            break
+    return start, used, longest
 
 
 @_jit
-def regrow(old, index):
+def regrow(old_at, old_slots, index_at, slots):
     """Move an index to an empty larger one.  Both are in the order of the hash, so this is one sweep over each."""
-    shift, mask = shift_of(index.size), index.size - 1
-    for e in old:
+    old, index = _pointer(old_at, ONE), _pointer(index_at, ONE)
+    shift, mask = shift_of(slots), slots - 1
+    for k in range(old_slots):
+        e = old[k]
         if e != U(0):
             s = np.int64(e >> shift)
             while index[s] != U(0):
@@ -602,11 +611,12 @@ def regrow(old, index):
 
 
 @_jit
-def reindex(entries, used, w, index, seed):
+def reindex(entries_at, stride, used, w, index_at, slots, seed):
     """Enter all states into an empty index under another seed."""
-    shift, mask = shift_of(index.size), index.size - 1
+    entries, index = _pointer(entries_at, ONE), _pointer(index_at, ONE)
+    shift, mask = shift_of(slots), slots - 1
     for i in range(used):
-        h = hash_row(entries, i, w, seed)
+        h = hash_of(_at(entries, i * stride), w, seed)
         s = np.int64(h >> shift)
         while index[s] != U(0):
             s = (s + 1) & mask
@@ -614,11 +624,9 @@ def reindex(entries, used, w, index, seed):
 
 
 @_jit
-def largest_sample(offsets_at, samples):
-    """Rows of the largest sample, or -1 where an offset is smaller than the one before."""
-    offsets = nb.carray(_pointer(offsets_at, np.int64(0)), (samples + 1,))
-    most, least = 0, 0
+def ascend(offsets_at, samples):
+    """Whether no offset is smaller than the one before."""
+    offsets, least = _pointer(offsets_at, np.int64(0)), 0
     for g in range(samples):
-        rows = offsets[g + 1] - offsets[g]
-        most, least = max(most, rows), min(least, rows)
-    return most if least == 0 else -1
+        least = min(least, offsets[g + 1] - offsets[g])
+    return least == 0

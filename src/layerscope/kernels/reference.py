@@ -35,7 +35,8 @@ class Records(NamedTuple):
     @classmethod
     def empty(cls, words: int) -> "Records":
         """No state at all: the identity of `merge`."""
-        return cls(np.empty((0, words), np.uint64), *(np.empty(0, np.int64) for _ in range(4)))
+        nothing = np.empty(0, np.int64)
+        return cls(np.empty((0, words), np.uint64), nothing, nothing, nothing, nothing)
 
 
 def bfloat16_bits(value: float) -> int:
@@ -203,9 +204,10 @@ def merge(a: Records, b: Records) -> Records:
             f"merge: left counts states of {a.states.shape[1]} words, right of {b.states.shape[1]}. "
             "Records merge only when they come from the same site and unit axis."
         )
-    both = Records(*(np.concatenate(columns) for columns in zip(a, b, strict=True)))
-    order = order_of(both.states)
-    return _sum_equal(Records(*(column[order] for column in both)))
+    states = np.concatenate([a.states, b.states])
+    order = order_of(states)
+    columns = (np.concatenate(pair)[order] for pair in zip(a[1:], b[1:], strict=True))
+    return _sum_equal(Records(states[order], *columns))
 
 
 def _starts(states: Words) -> NDArray[np.bool_]:
@@ -220,5 +222,5 @@ def _sum_equal(sorted_: Records) -> Records:
     if not len(sorted_.n):
         return sorted_
     begin = np.flatnonzero(_starts(sorted_.states))
-    total = [np.add.reduceat(column, begin) for column in (sorted_.n, sorted_.i, sorted_.Q)]
-    return Records(sorted_.states[begin], *total, np.minimum.reduceat(sorted_.first, begin))
+    n, i, Q = (np.add.reduceat(column, begin) for column in (sorted_.n, sorted_.i, sorted_.Q))
+    return Records(sorted_.states[begin], n, i, Q, np.minimum.reduceat(sorted_.first, begin))

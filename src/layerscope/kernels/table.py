@@ -113,29 +113,34 @@ def _integers(values: NDArray[Any]) -> Counts:
 
 
 class _Hashed:
-    """The table of `cpu.py`: an index of (hash, number) over dense entries (state, n, i, Q, first)."""
+    """The table of `cpu.py`: an index of (hash, number) over dense entries (state, n, i, Q, first, mark)."""
 
     def __init__(self, words: int) -> None:
         self.words = words
         self.used = 0
+        self.epoch = 1
         self.seed = np.uint64(SEED)
         self.patience = PATIENCE
         self.index = np.zeros(SLOTS, np.uint64)
-        self.entries = np.empty((SLOTS // 2, words + 4), np.uint64)
+        self.entries = np.empty((SLOTS // 2, words + 5), np.uint64)
 
     def add(self, rows: Words, offsets: Counts, ids: Counts) -> bool:
         """Count, or return False because an offset falls."""
         from . import cpu
 
-        samples, at = len(ids), 0
-        largest = cpu.largest_sample(offsets.ctypes.data, samples)
-        where = rows.ctypes.data, len(rows), self.words, offsets.ctypes.data, ids.ctypes.data
-        while at < samples and largest > 0:
-            at, self.used, room, probe = cpu.count_into(
-                *where, at, samples, largest, self.index, self.entries, self.used, self.seed
+        where = rows.ctypes.data, self.words, offsets.ctypes.data, ids.ctypes.data, len(ids)
+        if not cpu.ascend(offsets.ctypes.data, len(ids)):
+            return False
+        if self.epoch + len(ids) >= 2**32:  # marks hold 32 bits of it
+            self.entries[: self.used, -1], self.epoch = 0, 1
+        row = sample = 0
+        while row < len(rows):
+            row, sample, self.used, probe, _ = cpu.count_into(
+                *where, row, sample, self.epoch, *self._places(), self.used, self.seed
             )
-            self._adapt(room, probe)
-        return largest >= 0
+            self._adapt(row < len(rows), probe)
+        self.epoch += len(ids)
+        return True
 
     def merge(self, other: "_Hashed | _Sorted") -> None:
         if isinstance(other, _Sorted):
@@ -149,36 +154,36 @@ class _Hashed:
     def _merge_entries(self, entries: Words, used: int) -> None:
         from . import cpu
 
-        at = 0
+        where, at = (entries.ctypes.data, entries.shape[1]), 0
         while at < used:
-            at, self.used, room, probe = cpu.merge_into(
-                entries, at, used, self.words, self.index, self.entries, self.used, self.seed
-            )
-            self._adapt(room, probe)
+            at, self.used, probe = cpu.merge_into(*where, at, used, self.words, *self._places(), self.used, self.seed)
+            self._adapt(at < used, probe)
 
-    def _adapt(self, room: int, probe: int) -> None:
-        """Make room for so many states; after a probe of suspicious length take another seed."""
+    def _places(self) -> tuple[int, int, int, int]:
+        return self.index.ctypes.data, self.index.size, self.entries.ctypes.data, self.entries.shape[1]
+
+    def _adapt(self, full: bool, probe: int) -> None:
+        """Make room; after a probe of suspicious length take another seed."""
         from . import cpu
 
-        slots = self.index.size
-        while slots < 2 * room:
-            slots *= 4 if slots < 1 << 22 else 2
-        if slots > self.index.size:
-            entries, index = np.empty((slots // 2, self.words + 4), np.uint64), np.zeros(slots, np.uint64)
+        if full:
+            slots = self.index.size * (4 if self.index.size < 1 << 22 else 2)
+            entries, index = np.empty((slots // 2, self.entries.shape[1]), np.uint64), np.zeros(slots, np.uint64)
             entries[: self.used] = self.entries[: self.used]
-            cpu.regrow(self.index, index)
+            cpu.regrow(self.index.ctypes.data, self.index.size, index.ctypes.data, slots)
             self.index, self.entries = index, entries
         if probe > self.patience:
             self.patience *= 2  # so that states which collide under every seed are slow, and not endless
             self.seed = np.uint64((int(self.seed) * 0xD1342543DE82EF95 + 1) & 0xFFFFFFFFFFFFFFFF)
             self.index[:] = 0
-            cpu.reindex(self.entries, self.used, self.words, self.index, self.seed)
+            index, slots, entries, stride = self._places()
+            cpu.reindex(entries, stride, self.used, self.words, index, slots, self.seed)
 
     def records(self) -> Records:
         entries = self.entries[: self.used]
         order = reference.order_of(entries[:, : self.words])
-        columns = (entries[order, self.words + k].view(np.int64) for k in range(4))
-        return Records(entries[order, : self.words], *columns)
+        n, i, q, first = (entries[order, self.words + k].view(np.int64) for k in range(4))
+        return Records(entries[order, : self.words], n, i, q, first)
 
     def __len__(self) -> int:
         return self.used
