@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,14 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def keys(self) -> NDArray[np.uint64]:
+        """A fixed pseudo-random rank of every sample, a function of its id alone (the finaliser of SplitMix64, Steele et al. 2014)."""
+        z = self.ids.view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
 
     def strata(self, by: str) -> NDArray[np.int64] | None:
         """The stratum of every sample: its label or its epoch; None where the data has none."""

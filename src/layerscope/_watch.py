@@ -1,5 +1,6 @@
 """Watch a model by hand, around the user's own calls, training loops too."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -76,7 +77,7 @@ class Watched(Mapping[str, View]):
         values = self._values.setdefault(layer.site, {tally: tally.init(layer.site) for tally in self._recipes})
         first = self._seen.get(layer.site, 0)
         count = next((chunk.forward_samples for chunk in chunks.values()), 0)
-        samples = Samples(np.arange(first, first + count, dtype=np.int64))
+        samples = _numbered(first, count)
         for tally, chunk in chunks.items():
             values[tally] = tally.add(values[tally], replace(chunk, samples=samples))
         self._seen[layer.site] = first + count
@@ -110,6 +111,12 @@ class Watched(Mapping[str, View]):
 
     def __repr__(self) -> str:
         return f"<Watched: {len(self)} sites, {max(self._seen.values(), default=0):,} samples>"
+
+
+@functools.lru_cache(maxsize=8)
+def _numbered(first: int, count: int) -> Samples:
+    """Samples with running numbers; all sites of one forward share them, and what is computed of them."""
+    return Samples(np.arange(first, first + count, dtype=np.int64))
 
 
 def _ports(wanted: Selection, when: str) -> Selection:

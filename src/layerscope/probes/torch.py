@@ -4,6 +4,7 @@ Never keeps a tensor (`ReLU(inplace=True)` overwrites it), never runs a thread, 
 """
 
 import copy
+import functools
 import hashlib
 import random
 import threading
@@ -360,6 +361,7 @@ def activations(
     return Activations(tensor, layer.axes, _namespace(), 0.0 if layer.threshold is None else layer.threshold, mask, host, dtype)
 
 
+@functools.cache
 def _namespace() -> Any:
     import array_api_compat.torch as xp
 

@@ -1,81 +1,104 @@
 """A bounded, order-free choice of samples whose packed states are kept: what standard errors will be computed from."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._site import Samples
+
 SAMPLES, ROWS = 100, 8192
 """Kept are the samples first in hash order until there are at least so many samples and so many rows."""
+LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-def sample_keys(ids: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A fixed pseudo-random rank of every sample, a function of its id alone (the finaliser of SplitMix64, Steele et al. 2014)."""
-    z = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+class Kept(NamedTuple):
+    """Samples with their packed rows, in key order: sample g has the `sizes[g]` rows that follow those of the samples before it."""
+
+    keys: NDArray[np.uint64]
+    ids: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    rows: NDArray[np.uint64]
+
+
+def rows_of(rows: NDArray[np.uint64], starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A copy of the rows starts[g] … starts[g] + sizes[g] - 1 of every g, one sample after the other."""
+    if len(starts) and sizes.max() == 1 and sizes.min() == 1:
+        return rows[starts]
+    return np.concatenate([rows[:0], *(rows[a : a + size] for a, size in zip(starts.tolist(), sizes.tolist(), strict=True))])
 
 
 @dataclass
 class KeptSamples:
-    """Packed rows of the samples that come first in the order of `sample_keys`.
+    """Packed rows of the samples that come first in the order of `Samples.keys`.
 
     The shortest prefix of that order with `SAMPLES` samples and `ROWS` rows: the prefix of a union is made of members of the
     prefixes of its parts, so any split and any order of the stream keep the same samples.  Samples that repeat are all kept.
+    Candidates are gathered in `parts` and sifted when they have become as many as what is kept, so a batch costs what it adds.
     """
 
-    keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
-    ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    rows: list[NDArray[np.uint64]] = field(default_factory=list[NDArray[np.uint64]])
-    full: bool = False
+    parts: list[Kept] = field(default_factory=list[Kept])
+    last: np.uint64 = LAST
+    waiting: int = 0
 
-    def offer(self, rows: NDArray[np.uint64], offsets: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
+    def offer(self, rows: NDArray[np.uint64], offsets: NDArray[np.int64], samples: Samples) -> None:
         """Keep those samples of a batch that come early enough.  Sample g has rows[offsets[g] : offsets[g + 1]]."""
-        sizes = np.diff(offsets)
-        keys = sample_keys(ids)
-        early = sizes > 0
-        if self.full:
-            early &= keys <= self.keys[-1]
-        chosen = np.flatnonzero(early)
-        if len(chosen):
-            views = [rows[offsets[g] : offsets[g + 1]] for g in chosen]
-            self._join(keys[chosen], ids[chosen], views, copy=True)
+        keys, ids = samples.keys, samples.ids
+        early = np.flatnonzero(keys <= self.last)
+        if early.size:
+            sizes = np.diff(offsets)
+            early = early[sizes[early] > 0]
+            chosen = rows_of(rows, offsets[early], sizes[early])
+            self._take(Kept(keys[early], ids[early], sizes[early], chosen))
 
     def merge(self, other: "KeptSamples") -> None:
         """Keep what the union of both streams would have kept."""
-        if len(other.keys):
-            self._join(other.keys, other.ids, other.rows, copy=False)
+        for part in other.parts:
+            self._take(part)
 
-    def _join(
-        self, keys: NDArray[np.uint64], ids: NDArray[np.int64], rows: list[NDArray[np.uint64]], copy: bool
-    ) -> None:
-        old = len(self.keys)
-        all_keys = np.concatenate([self.keys, keys])
-        order = np.argsort(all_keys, kind="stable")
-        joined = self.rows + rows
-        total = np.cumsum([len(joined[k]) for k in order])
-        enough = np.flatnonzero((np.arange(1, len(order) + 1) >= SAMPLES) & (total >= ROWS))
-        self.full = len(enough) > 0
-        if self.full:  # whole groups of equal keys stay or go together, or the order of the stream would decide
-            order = order[: np.searchsorted(all_keys[order], all_keys[order[enough[0]]], side="right")]
-        self.ids = np.concatenate([self.ids, ids])[order]
-        self.keys = all_keys[order]
-        self.rows = [joined[k].copy() if copy and k >= old else joined[k] for k in order]
+    def _take(self, part: Kept) -> None:
+        if not len(part.keys):
+            return
+        self.parts.append(part)
+        self.waiting += len(part.rows)
+        if self.waiting >= max(ROWS, len(self.parts[0].rows)):
+            self.sifted()
+
+    def sifted(self) -> Kept:
+        """What is kept, and nothing more."""
+        if not self.parts:
+            nothing = np.empty(0, np.int64)
+            return Kept(nothing.view(np.uint64), nothing, nothing, np.empty((0, 0), np.uint64))
+        keys, ids, sizes, rows = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        order = np.lexsort((ids, keys))
+        enough = np.flatnonzero((np.arange(1, len(order) + 1) >= SAMPLES) & (np.cumsum(sizes[order]) >= ROWS))
+        if enough.size:  # whole groups of equal keys stay or go together, or the order of the stream would decide
+            self.last = keys[order[enough[0]]]
+            order = order[: np.searchsorted(keys[order], self.last, side="right")]
+        chosen = rows_of(rows, (np.cumsum(sizes) - sizes)[order], sizes[order])
+        self.parts = [Kept(keys[order], ids[order], sizes[order], chosen)]
+        self.waiting = 0
+        return self.parts[0]
+
+    def listing(self) -> list[tuple[int, bytes]]:
+        """Every kept sample with its rows as bytes, in an order that does not depend on the stream."""
+        kept = self.sifted()
+        ends = np.cumsum(kept.sizes)
+        return sorted(
+            (int(i), kept.rows[end - size : end].tobytes()) for i, size, end in zip(kept.ids, kept.sizes, ends, strict=True)
+        )
 
     def same(self, other: "KeptSamples") -> bool:
         """Whether both keep the same samples with the same rows, in whatever order repeated samples came."""
-
-        def listing(kept: "KeptSamples") -> list[tuple[int, int, bytes]]:
-            return sorted((int(k), int(i), r.tobytes()) for k, i, r in zip(kept.keys, kept.ids, kept.rows, strict=True))
-
-        return listing(self) == listing(other)
+        return self.listing() == other.listing()
 
     @property
     def repeated(self) -> int:
         """How many kept samples have an id that another kept sample has too."""
-        return len(self.ids) - len(np.unique(self.ids))
+        ids = self.sifted().ids
+        return len(ids) - len(np.unique(ids))
 
     @property
     def nbytes(self) -> int:
-        return self.keys.nbytes + self.ids.nbytes + sum(r.nbytes for r in self.rows)
+        return sum(column.nbytes for part in self.parts for column in part)

@@ -1,5 +1,6 @@
 """Which firing states a layer took, and how often: the table behind every state measure."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -8,11 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import DataError, FileFormatError, MergeError, ShapeError
-from .._site import Activations, Chunk, Site
+from .._site import Activations, Chunk, Samples, Site
 from .._states import Per, as_words, check_per, pack_states
 from ..kernels import Records, Table
 from ._abstract import AbstractTally, to_numpy
 from ._kept import KeptSamples
+
+
+@functools.lru_cache(maxsize=256)
+def _even_offsets(count: int, m: int) -> NDArray[np.int64]:
+    """Where each of `count` samples of m rows begins, and the end."""
+    offsets = np.arange(count + 1, dtype=np.int64) * m
+    offsets.flags.writeable = False
+    return offsets
 
 
 @dataclass
@@ -35,6 +44,7 @@ class StateCounts:
     inf: int = 0
     strata: bool = False
     kept: KeptSamples = field(default_factory=KeptSamples)
+    sorted: tuple[tuple[int, int | None], Records] | None = field(default=None, repr=False)
 
     @property
     def observations(self) -> int:
@@ -46,6 +56,12 @@ class StateCounts:
 
     def records(self, stratum: int | None = None) -> Records:
         """The different states with their columns, sorted; of one stratum, or of all together."""
+        key = (self.observations, stratum)  # rows only ever come in: their number tells whether a sorted copy is still good
+        if self.sorted is None or self.sorted[0] != key:
+            self.sorted = key, self._records(stratum)
+        return self.sorted[1]
+
+    def _records(self, stratum: int | None) -> Records:
         if self.table is None:
             nothing = np.empty(0, np.int64)
             return Records(np.empty((0, self.words), np.uint64), nothing, nothing, nothing, nothing)
@@ -103,18 +119,20 @@ class StateTable(AbstractTally[StateCounts]):
         rows = as_words(to_numpy(chunk.arrays["states"]), units)[: count * m]
         if len(rows) != count * m:
             raise ShapeError(f"{value.site}: {count} samples of {m} rows were expected, {len(rows)} rows arrived.")
-        offsets = np.arange(0, (count + 1) * m, max(m, 1), dtype=np.int64) if m else np.zeros(count + 1, np.int64)
         mask = chunk.rows_mask(m if self.per == "position" else None, value.site)
-        if mask is not None:
-            rows = rows[mask.reshape(-1)]
-            offsets = np.concatenate([[0], np.cumsum(mask.sum(axis=1))]).astype(np.int64)
+        if mask is None:
+            offsets = _even_offsets(count, m)
+            value.samples += count if m else 0
+            value.square_rows += count * m * m
+        else:
+            rows, sizes = rows[mask.reshape(-1)], mask.sum(axis=1)
+            offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
             value.masked += mask.size - len(rows)
-        sizes = np.diff(offsets)
-        value.samples += int(np.count_nonzero(sizes))
-        value.square_rows += int(np.dot(sizes, sizes))
+            value.samples += int(np.count_nonzero(sizes))
+            value.square_rows += int(np.dot(sizes, sizes))
         self._count_nonfinite(value, chunk)
-        value.kept.offer(rows, offsets, chunk.samples.ids)
-        value.table.add(self._keyed(rows, sizes, chunk), offsets, chunk.samples.ids)
+        value.kept.offer(rows, offsets, chunk.samples)
+        value.table.add(self._keyed(rows, offsets, chunk), offsets, chunk.samples.ids)
         return value
 
     def _shape(self, chunk: Chunk) -> tuple[int, int]:
@@ -126,7 +144,7 @@ class StateTable(AbstractTally[StateCounts]):
             "channel": (chunk.units, positions),
         }[self.per]
 
-    def _keyed(self, rows: NDArray[np.uint64], sizes: NDArray[np.int64], chunk: Chunk) -> NDArray[np.uint64]:
+    def _keyed(self, rows: NDArray[np.uint64], offsets: NDArray[np.int64], chunk: Chunk) -> NDArray[np.uint64]:
         """The rows with their stratum as one more word, where strata are asked for."""
         if self.strata is None:
             return rows
@@ -136,7 +154,7 @@ class StateTable(AbstractTally[StateCounts]):
                 f"StateTable(strata={self.strata!r}): the data has no {self.strata}. Give labels with the data, for example "
                 "ls.Data(source, label='labels'), or measure without strata."
             )
-        return np.concatenate([rows, np.repeat(strata, sizes).view(np.uint64)[:, None]], axis=1)
+        return np.concatenate([rows, np.repeat(strata, np.diff(offsets)).view(np.uint64)[:, None]], axis=1)
 
     @staticmethod
     def _count_nonfinite(value: StateCounts, chunk: Chunk) -> None:
@@ -179,15 +197,15 @@ class StateTable(AbstractTally[StateCounts]):
 
     def to_arrays(self, value: StateCounts) -> Mapping[str, NDArray[Any]]:
         records = value.table.records() if value.table is not None else value.records()
-        rows = value.kept.rows
+        kept = value.kept.sifted()
         plain = [value.units, value.samples, value.square_rows, value.masked, value.nan, value.inf, value.strata]
         return {
             **records._asdict(),
             "plain": np.array(plain, np.int64),
             "threshold": np.array([value.threshold]),
-            "kept_ids": value.kept.ids,
-            "kept_sizes": np.array([len(r) for r in rows], np.int64),
-            "kept_rows": np.concatenate(rows) if rows else np.empty((0, value.words), np.uint64),
+            "kept_ids": kept.ids,
+            "kept_sizes": kept.sizes,
+            "kept_rows": kept.rows,
         }
 
     def from_arrays(self, site: Site, arrays: Mapping[str, NDArray[Any]]) -> StateCounts:
@@ -214,5 +232,5 @@ class StateTable(AbstractTally[StateCounts]):
         )  # fmt: skip
         value.threshold, value.table = float(arrays["threshold"][0]), Table.of(records)
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        value.kept.offer(rows, offsets, ids)
+        value.kept.offer(rows, offsets, Samples(ids))
         return value
