@@ -509,9 +509,9 @@ def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (tuple(inputs) if is_list(inputs) else (inputs,)), {}
 
 
-def check_arrays(args: tuple[Any, ...], kwargs: dict[str, Any], *, preprocessed: bool) -> None:
+def check_arrays(inputs: Any, *, preprocessed: bool) -> None:
     """**Raises:** `DataError` where an input is text, a picture or another object."""
-    for name, leaf in (*leaves(args), *leaves(kwargs)):
+    for name, leaf in leaves(inputs):
         if leaf is None or is_array(leaf):
             continue
         if preprocessed:

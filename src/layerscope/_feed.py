@@ -108,12 +108,12 @@ class Feed:
             inputs = columns.inputs
             if self._data.preprocess is not None:
                 inputs = _data.normal(self._data.preprocess(inputs), batch=True)
-            args, kwargs = _data.arguments(inputs)
-            _data.check_arrays(args, kwargs, preprocessed=self._data.preprocess is not None)
-            if (given := _data.count((args, kwargs), "what preprocess gave")) != rows:
+            _data.check_arrays(inputs, preprocessed=self._data.preprocess is not None)
+            if (given := _data.count(inputs, "what preprocess gave")) != rows:
                 raise DataError(
                     f"Data: preprocess made {given} rows of {rows} samples. It must give one row per sample, in order."
                 )
+            args, kwargs = _data.arguments(inputs)
             samples = Samples(
                 self._ids(columns.ids, rows), self._labels(columns.target), self._mask(columns.mask, kwargs, rows)
             )
