@@ -214,4 +214,4 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 def test_an_unknown_split_is_refused(tmp_path):
     with pytest.raises(DataError, match="split='validation' is none of"):
-        datasets.mnist(tmp_path, split="validation")
+        datasets.mnist(tmp_path, split="validation")  # pyright: ignore[reportArgumentType] - the mistake under test
