@@ -52,7 +52,9 @@ class Feed:
     many at most: evenly spaced over addressable data, the first ones of a stream. `batch_size` rows of a forward: by default those of
     the loader, whose batches are then kept as they are, else 128. `shard` (i, n): only the batches whose number is i modulo n.
 
-    `length` and `batches` count what this feed gives, None where that is unknown; `notes` say how the data was read.
+    A pair is (inputs, target); a list or stream holds single samples where its targets are single values, else batches. A list of bare
+    arrays could be either, and raises. `length` and `batches` count what this feed gives, None where that is unknown; `notes` say how
+    the data was read.
 
     **Raises:** `DataError` for data that is empty, used up, or has more than one reading.
 
