@@ -61,12 +61,17 @@ def first_call(setup: str, call: str, cached: bool) -> float:
     """Wall seconds of `call` in a new process after `setup`, with an empty cache of compiled kernels or one that knows the call."""
     code = f"import time\n{setup}\nbegin = time.perf_counter()\n{call}\nprint(time.perf_counter() - begin)"
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
-        for _ in range(2 if cached else 1):
+
+        def run() -> float:
+            environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
             done = subprocess.run(
                 [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
             )
-    return float(done.stdout.split()[-1])
+            return float(done.stdout.split()[-1])
+
+        if cached:
+            run()
+        return run()
 
 
 def _seconds(function: Callable[[], Any], calls: int, clock: Clock) -> float:

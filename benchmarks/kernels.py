@@ -3,11 +3,6 @@
 CPU time of one thread.  Ratios are medians of ABBA rounds, with quartiles; ns a row are medians of fresh tables, growth included.
 """
 
-import os
-
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
-
 import statistics
 import sys
 import time
@@ -16,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks._timing import cpu_seconds, first_call, paired
 from layerscope import kernels
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `python benchmarks/kernels.py`
+from benchmarks._timing import cpu_seconds, first_call, paired
 
 RNG = np.random.default_rng(0)
 BATCHES = 50

@@ -1,21 +1,22 @@
 """The kernels: packing firing states at the speed of reading, and counting different ones in a hash table.
 
 Every jitted function, intrinsic and constant of the library's kernels stands in this one file: Numba's cache watches only the file of
-the function it compiled, so after an edit of a callee elsewhere it would return old numbers in silence.  The functions without a leading
-underscore are twins of those in `reference.py`.
+the function it compiled, so after an edit of a callee elsewhere it would return old numbers in silence.  `pack`, `nonfinite` and
+`unit_counts` are twins of those in `reference.py`; `table.py` drives the rest.
 
-Kernels take addresses, not arrays: a read-only array or another memory layout is another type to Numba, and would compile again.
+Kernels take addresses, not arrays: a read-only array or another memory layout is another type to Numba, and would compile again; and
+array arguments of inner functions cost reference counting, which took three quarters of the time of counting.
 
 **Packing.**  Two layouts, told apart by strides, never by rank.  *Rows*, units side by side: one vector compare covers 64 units, and its
 mask is the word.  *Planes*, positions side by side (channels first): the units of a tile of positions are ORed one by one into 16-bit
 lanes, which the compiler vectorises and the first cache holds.  Half floats are read as int16, where 0 < x is `0 < bits <= bits(+inf)`:
 NaN, -0.0 and negatives fall outside by themselves.
 
-**Counting.**  Two stages.  The rows of one sample meet in a small scratch table (state, how often) that stays in the first or second
-cache and is never cleared: its marks carry the number of the sample.  Then every different state of the sample goes once to the big
-table, which is where n, i, Q and first cost nothing extra, and where a cold slot is touched once a sample instead of once a row.
-The big table is an index of (32 hash bits | number of the state) by open addressing, at most half full, over dense entries
-(state, n, i, Q, first) in order of first sight.  The slot is the top of those 32 bits, so the index grows without looking at a state.
+**Counting.**  An index of (32 hash bits | number of the state) by open addressing, at most half full, over dense entries in order of
+first sight: a state is compared and updated in the same cache lines.  The slot is the top of the 32 hash bits, so the index grows in one
+sweep, without looking at a state.  Rows go in blocks: hash all, fetch their slots and entries if the table has outgrown the second cache,
+find their numbers, then update.  Counting a sample in a small table of its own first would spare the big one, but loses: in noise, new or
+not is a coin toss for half of a sample's rows (LeNet: 6 ns a row for the small table alone, 3.6 for everything as it is).
 """
 
 import functools
@@ -23,19 +24,24 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numba as nb
+import numba
+import numba.extending
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 from numpy.typing import NDArray
 
 from . import reference
 from .reference import Counts, Words
 
+nb: Any = numba  # whose types say nothing of carray, nor that an intrinsic is called without its first parameter
+intrinsic: Any = numba.extending.intrinsic
+
 WORD = 64  # units a word
 TILE = 4096  # positions a tile of uint16: 8 KB
+AHEAD = 8192  # bytes between what is read and what is asked for: with it, memory is read at 95 % of its speed instead of 65 %
 SHORT = 512  # runs of fewer positions are checked for NaN a sample at a time
 BLOCK = 64  # rows whose hashes are made, and whose slots are fetched, before the first is looked up
 NEAR = 1 << 16  # index slots that need no prefetch
@@ -173,15 +179,15 @@ def _wild64(typingctx, flat, offset, high):
     return types.uint64(flat, types.intp, flat.dtype), codegen
 
 
-def _fires(v, low, high):
+def _fires(v, low, high) -> Any:
     """One value against the interval."""
 
 
-def _is_wild(v, high):
+def _is_wild(v, high) -> Any:
     """One value: NaN or infinite."""
 
 
-def _judged(high):
+def _judged(high) -> Any:
     """Whether values of this type can be NaN or infinite: floats, and the int16 view of half floats (high is then bits(+inf))."""
 
 
@@ -207,13 +213,21 @@ def _(high):
 # -- packing -------------------------------------------------------------------------------------------------------------------
 
 
-@_jit
-def _all_finite(flat, begin, end, high):
+@_part
+def _ask(ahead, at, itemsize):
+    """Ask for the cache lines of 64 values."""
+    for k in range(0, WORD, WORD // itemsize):
+        _prefetch(ahead, at + k)
+
+
+@_part
+def _all_finite(flat, ahead, begin, end, high):
     """No NaN and no infinity in flat[begin:end]; reads up to 63 values beyond where there are any."""
     wild, at = U(0), begin
     if not _judged(high):
         return True
     while at < end and at + WORD <= flat.size:
+        _ask(ahead, at, flat.itemsize)
         wild |= _wild64(flat, at, high)
         at += WORD
     clean = wild == U(0)
@@ -226,13 +240,14 @@ def _all_finite(flat, begin, end, high):
 @_jit
 def _pack_rows(address, rows, units, low, high, out):
     """Units side by side: observation i is flat[i * units:(i + 1) * units].  True if all values are finite."""
-    flat = nb.carray(_pointer(address, low), (rows * units,))
+    flat, ahead = nb.carray(_pointer(address, low), (rows * units,)), _pointer(address + AHEAD, low)
     full, tail = units // WORD, units % WORD
     keep, at = (ONE << U(tail)) - ONE, 0
     wild, clean, judged = U(0), True, _judged(high)
     roomy = flat.size - WORD  # up to here a row's tail may be read beyond its end, and masked
     for i in range(rows):
         for k in range(full):
+            _ask(ahead, at, flat.itemsize)
             out[i, k] = _word64(flat, at, low, high)
             wild |= _wild64(flat, at, high)
             at += WORD
@@ -258,12 +273,12 @@ def _pack_rows(address, rows, units, low, high, out):
 @_jit
 def _pack_planes(address, samples, units, positions, low, high, out):
     """Positions side by side: unit j of sample i is a run of `positions` values.  True if all are finite."""
-    flat = nb.carray(_pointer(address, low), (samples * units * positions,))
+    flat, ahead = nb.carray(_pointer(address, low), (samples * units * positions,)), _pointer(address + AHEAD, low)
     tile, none, clean = np.empty(TILE, np.uint16), np.uint16(0), True
     short = positions < SHORT
     for i in range(samples):
         if short:
-            clean &= _all_finite(flat, i * units * positions, (i + 1) * units * positions, high)
+            clean &= _all_finite(flat, ahead, i * units * positions, (i + 1) * units * positions, high)
         for q0 in range(0, positions, TILE):
             width = min(TILE, positions - q0)
             whole = -(-width // 64) * 64  # short runs: blocks of exactly 64 leave the compiler no scalar rest
@@ -273,7 +288,7 @@ def _pack_planes(address, samples, units, positions, low, high, out):
                 for j in range(j0, min(units, j0 + 16)):
                     at, bit = (i * units + j) * positions + q0, np.uint16(1 << (j - j0))
                     if not short:
-                        clean &= _all_finite(flat, at, at + width, high)
+                        clean &= _all_finite(flat, ahead, at, at + width, high)
                     if short and at + whole <= flat.size:
                         for b in range(0, whole, 64):
                             plane, part = flat[at + b : at + b + 64], tile[b : b + 64]
@@ -305,7 +320,7 @@ def _count_nonfinite(address, size, high):
     return nan, inf
 
 
-def _is_infinite(v, high):
+def _is_infinite(v, high) -> Any:
     """One value: +inf or -inf."""
 
 
@@ -367,7 +382,7 @@ def _owned(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
 @functools.lru_cache(maxsize=256)
 def _bounds(dtype: np.dtype[Any], threshold: float, name: str | None) -> tuple[Any, Any] | None:
     """(low, high]: between them a value fires, and their type is how it is read.  None where only the reference will do."""
-    half = dtype.name == "bfloat16" or (name == "bfloat16" and dtype in (np.int16, np.uint16))
+    half = dtype.name == "bfloat16" or (name == "bfloat16" and dtype.name in ("int16", "uint16"))
     if not dtype.isnative or (name is not None and name != dtype.name and not half):
         return None
     if half:
@@ -393,7 +408,7 @@ def _geometry(
 
     `inner` 0: units side by side.  Else `inner` positions side by side.  Not in place: after a copy in the order of the axes.
     """
-    axis = reference.unit_axis_of(np.broadcast_to(np.int8(0), shape), unit_axis)
+    axis = reference.unit_axis_of(shape, unit_axis)
     units, others = shape[axis], [k for k in range(len(shape)) if k != axis]
     observations = math.prod(shape[k] for k in others)
     words = -(-units // WORD)

@@ -19,6 +19,7 @@ def pack(x: Any, unit_axis: int, threshold: float, xp: Any) -> Any:
 
     **Arguments:** `x` real values of the framework of `xp`, units along `unit_axis` (a size known while tracing); a unit fires when strictly
     above `threshold`, compared in the type of `x`.  `xp` needs only asarray, float32, uint8, moveaxis, reshape and matmul.
+    **Beware:** JAX and TensorFlow compare denormals as zeros on a CPU, so there they do not fire; on the host they do.
     """
     units = int(x.shape[unit_axis])
     size = -(-units // 8)

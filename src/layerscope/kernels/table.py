@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import DtypeError, ShapeError
+from .._errors import DtypeError, MemoryLimitError, ShapeError
 from . import reference
 from .reference import Counts, Records, Words
 
 SLOTS = 1 << 12  # of an empty index: 32 KB
+MOST_SLOTS = 1 << 32  # what 32 hash bits can number
 PATIENCE = 512  # steps of a probe after which the states look made to collide
 SEED = 0x9E3779B97F4A7C15
 
@@ -19,7 +20,7 @@ class Table:
 
     **Arguments:** `words` uint64 words a state.
     **Holds:** `rows` observations so far; `len(table)` different states, which is what memory follows.
-    **Beware:** all rows of a sample come in one `add`, or `i` and `Q` take it for two samples.
+    **Beware:** all rows of a sample, fewer than 2^32, come in one `add`, or `i` and `Q` take it for two samples.
 
     >>> table = Table(words=1)
     >>> table.add(np.array([[7], [7], [1]], np.uint64), np.array([0, 3]), np.array([12]))
@@ -168,6 +169,11 @@ class _Hashed:
 
         if full:
             slots = self.index.size * (4 if self.index.size < 1 << 22 else 2)
+            if slots > MOST_SLOTS:
+                raise MemoryLimitError(
+                    f"table: asked to count more than {self.used:,} different states, which is all that its index can number. "
+                    "Count fewer units or fewer samples at a time."
+                )
             entries, index = np.empty((slots // 2, self.entries.shape[1]), np.uint64), np.zeros(slots, np.uint64)
             entries[: self.used] = self.entries[: self.used]
             cpu.regrow(self.index.ctypes.data, self.index.size, index.ctypes.data, slots)

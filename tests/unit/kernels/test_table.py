@@ -1,11 +1,12 @@
 """The state table: four integers a state, whatever the order of adds and merges, and states made to be slow."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 
-from layerscope._errors import DtypeError, ShapeError
+from layerscope._errors import DtypeError, MemoryLimitError, ShapeError
 from layerscope.kernels import Records, Table, reference, table
 
 RNG = np.random.default_rng(0)
@@ -26,6 +27,11 @@ def counted(rows, offsets, ids):
     made = Table(rows.shape[1])
     made.add(rows, offsets, ids)
     return made
+
+
+def inside(made: Table) -> table._Hashed:
+    assert isinstance(made._store, table._Hashed)
+    return made._store
 
 
 def test_four_integers_by_hand():
@@ -90,7 +96,7 @@ def test_states_made_to_be_slow(name):
     made = counted(*ones(np.concatenate([rows, rows[::-1]])))
     assert len(made) == len(rows)
     assert (made.records().n == 2).all()
-    assert made._store.patience == table.PATIENCE  # not one long probe
+    assert inside(made).patience == table.PATIENCE  # not one long probe
 
 
 def test_long_probes_change_the_seed_and_nothing_else(monkeypatch):
@@ -99,8 +105,24 @@ def test_long_probes_change_the_seed_and_nothing_else(monkeypatch):
     made = Table(2)
     for begin in range(0, len(rows), 100):
         made.add(*ones(rows[begin : begin + 100])[:2], np.arange(begin, begin + 100))
-    assert int(made._store.seed) != table.SEED
+    assert int(inside(made).seed) != table.SEED
     assert_same(made.records(), reference.count(*ones(rows)))
+
+
+def test_marks_of_other_samples_never_count():
+    rows = RNG.integers(0, 3, (600, 1)).astype(np.uint64)
+    made = Table(1)
+    inside(made).epoch = 2**32 - 30  # the numbers of samples run out on the way, and start again
+    for begin in range(0, 600, 60):
+        made.add(rows[begin : begin + 60], np.arange(0, 61, 6), np.arange(begin // 6, begin // 6 + 10))
+    assert inside(made).epoch < 2**10
+    assert_same(made.records(), reference.count(rows, np.arange(0, 601, 6), np.arange(100)))
+
+
+def test_more_states_than_can_be_numbered(monkeypatch):
+    monkeypatch.setattr(table, "MOST_SLOTS", table.SLOTS)
+    with pytest.raises(MemoryLimitError, match="more than 2,048 different states"):
+        counted(*ones(UP[:3000, None]))
 
 
 def test_merge_and_copy_leave_the_other_alone():
@@ -197,5 +219,6 @@ def test_offsets_that_do_not_cover_the_rows(offsets):
 
 
 def test_rows_that_are_not_words():
+    rows: Any = np.zeros((3, 1), np.uint8)
     with pytest.raises(DtypeError, match="rows of type uint8, states are uint64 words"):
-        Table(1).add(np.zeros((3, 1), np.uint8), np.array([0, 3]), np.array([0]))
+        Table(1).add(rows, np.array([0, 3]), np.array([0]))
