@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerscope.kernels import cpu, device, engine, reference
+from layerscope.kernels import cpu, device, reference
+from layerscope.kernels._engine import engine
 from tests.conftest import require
 
 RNG = np.random.default_rng(0)

@@ -346,9 +346,10 @@ def pack(x: NDArray[Any], unit_axis: int, threshold: float = 0.0, dtype: str | N
     bounds = _bounds(x.dtype, threshold, dtype)
     if bounds is None:
         return reference.pack(x, unit_axis, threshold, dtype)
-    outer, units, inner, observations, words, in_place = _geometry(x.shape, x.strides, x.itemsize, unit_axis)
-    if not in_place:
-        x = np.ascontiguousarray(x)
+    geometry = _geometry(x.shape, x.strides, x.itemsize, unit_axis)
+    if geometry is None or not x.flags.aligned:
+        return pack(x.copy(), unit_axis, threshold, dtype)
+    outer, units, inner, observations, words = geometry
     out = np.empty((observations, words), np.uint64)
     if inner:
         return out, _pack_planes(x.ctypes.data, outer, units, inner, *bounds, out)
@@ -360,8 +361,8 @@ def nonfinite(x: NDArray[Any], dtype: str | None = None) -> tuple[int, int]:
     bounds = _bounds(x.dtype, 0.0, dtype)
     if bounds is None or (x.dtype.kind in "biu" and dtype != "bfloat16"):
         return reference.nonfinite(x, dtype)
-    if not x.flags.forc:
-        x = np.ascontiguousarray(x)
+    if not (x.flags.forc and x.flags.aligned):
+        x = x.copy()
     return _count_nonfinite(x.ctypes.data, x.size, bounds[1])
 
 
@@ -403,35 +404,24 @@ def _bounds(dtype: np.dtype[Any], threshold: float, name: str | None) -> tuple[A
 @functools.lru_cache(maxsize=4096)
 def _geometry(
     shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, unit_axis: int
-) -> tuple[int, int, int, int, int, bool]:
-    """How to walk such an array: (outer, units, inner, observations, words, in place).
+) -> tuple[int, int, int, int, int] | None:
+    """How to walk such an array: (outer, units, inner, observations, words).  None: not without a copy.
 
-    `inner` 0: units side by side.  Else `inner` positions side by side.  Not in place: after a copy in the order of the axes.
+    `inner` 0: units side by side, `outer` rows of them.  Else: `outer` blocks, in each of them `units` runs of `inner` positions.
     """
     axis = reference.unit_axis_of(shape, unit_axis)
     units, others = shape[axis], [k for k in range(len(shape)) if k != axis]
-    observations = math.prod(shape[k] for k in others)
-    words = -(-units // WORD)
+    observations, words = math.prod(shape[k] for k in others), -(-units // WORD)
     if observations == 0 or units == 0:
-        return observations, units, 0, observations, words, True
-    if units == 1:  # one run of positions, where the order of the axes in memory is already that of the observations
-        whole = _contiguous(shape, strides, itemsize, range(len(shape)))
-        return 1, 1, observations, observations, words, whole
-    # Observations in raster order: some of the other axes may be outside the units in memory, the rest inside.
-    for cut in range(len(others), -1, -1):
+        return observations, units, 0, observations, words
+    # Observations in raster order: of the other axes, the first may lie outside the units in memory and the rest inside.  A single
+    # unit may lie anywhere: as one long run it is fastest.
+    for cut in range(1 if units == 1 else len(others) + 1):
         outer, inner = (math.prod(shape[k] for k in part) for part in (others[:cut], others[cut:]))
         if _contiguous(shape, strides, itemsize, [*others[:cut], axis, *others[cut:]]):
-            return (
-                (observations, units, 0, observations, words, True)
-                if inner == 1
-                else (outer, units, inner, observations, words, True)
-            )
-    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    return (
-        (observations, units, 0, observations, words, False)
-        if inner == 1
-        else (outer, units, inner, observations, words, False)
-    )
+            rows = inner == 1 and units > 1
+            return observations if rows else outer, units, 0 if rows else inner, observations, words
+    return None
 
 
 def _contiguous(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, order: Any) -> bool:

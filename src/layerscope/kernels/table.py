@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .._errors import DtypeError, MemoryLimitError, ShapeError
 from . import reference
+from ._engine import engine
 from .reference import Counts, Records, Words
 
 SLOTS = 1 << 12  # of an empty index: 32 KB
@@ -30,8 +31,6 @@ class Table:
     """
 
     def __init__(self, words: int) -> None:
-        from . import engine
-
         if words < 0:
             raise ShapeError(
                 f"table: asked for states of {words} words, a state cannot have fewer than 0. Give ceil(units / 64)."

@@ -8,7 +8,7 @@ from layerscope._errors import DtypeError, ShapeError
 from layerscope.kernels import reference
 
 REAL = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"]
-EDGES = np.array([0.0, -0.0, np.nan, -np.inf, np.inf, 1e-45, -1e-45, 1.0, -1.0, 0.5], np.float32)
+RNG = np.random.default_rng(0)
 
 
 def bits(words, units):
@@ -161,6 +161,35 @@ def test_observations_come_in_raster_order_for_every_layout():
         (outside, 1),
     ):
         np.testing.assert_array_equal(bits(kernels.pack(x, axis)[0], 20), expected)
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
+def test_values_at_odd_addresses(kind):
+    x = RNG.standard_normal((30, 70)).astype(kind)
+    odd = np.frombuffer(b"." + x.tobytes(), np.uint8)[1:].view(kind).reshape(30, 70)
+    assert not odd.flags.aligned
+    for axis, both in ((1, (odd, x)), (0, (odd, x)), (1, (odd.T, x.T))):
+        left, right = (kernels.pack(values, axis)[0] for values in both)
+        np.testing.assert_array_equal(left, right)
+    assert kernels.nonfinite(odd) == (0, 0)
+
+
+def test_only_what_must_be_copied_is():
+    from layerscope.kernels.cpu import _geometry
+
+    x = np.zeros((4, 6, 5, 7), np.float32)
+    in_place = [
+        x,
+        np.moveaxis(np.zeros((4, 5, 7, 6), np.float32), -1, 1),
+        x[:3],
+        x[:, :, :1, :1].copy(),
+        x[0][None],
+        x[:1, 2:4],
+    ]
+    for y in in_place:
+        assert _geometry(y.shape, y.strides, 4, 1) is not None
+    for y in (x[::2], x[:, ::2], x[..., ::-1], x[:, :4], x.transpose(3, 1, 0, 2)):
+        assert _geometry(y.shape, y.strides, 4, 1) is None
 
 
 def test_read_only_arrays_and_views_do_not_compile_again():
