@@ -42,6 +42,7 @@ intrinsic: Any = numba.extending.intrinsic
 WORD = 64  # units a word
 TILE = 4096  # positions a tile of uint16: 8 KB
 AHEAD = 8192  # bytes between what is read and what is asked for: with it, memory is read at 95 % of its speed instead of 65 %
+FEW = 12  # positions: a run of fewer is slower than turning the array round
 SHORT = 512  # runs of fewer positions are checked for NaN a sample at a time
 BLOCK = 64  # rows whose hashes are made, and whose slots are fetched, before the first is looked up
 NEAR = 1 << 16  # index slots that need no prefetch
@@ -348,6 +349,8 @@ def pack(x: NDArray[Any], unit_axis: int, threshold: float = 0.0, dtype: str | N
         return reference.pack(x, unit_axis, threshold, dtype)
     geometry = _geometry(x.shape, x.strides, x.itemsize, unit_axis)
     if geometry is None or not x.flags.aligned:
+        if math.prod(x.shape[unit_axis:][1:]) < FEW:
+            x, unit_axis = np.moveaxis(x, unit_axis, -1), -1
         return pack(x.copy(), unit_axis, threshold, dtype)
     outer, units, inner, observations, words = geometry
     out = np.empty((observations, words), np.uint64)
@@ -418,8 +421,10 @@ def _geometry(
     # unit may lie anywhere: as one long run it is fastest.
     for cut in range(1 if units == 1 else len(others) + 1):
         outer, inner = (math.prod(shape[k] for k in part) for part in (others[:cut], others[cut:]))
-        if _contiguous(shape, strides, itemsize, [*others[:cut], axis, *others[cut:]]):
-            rows = inner == 1 and units > 1
+        rows = inner == 1 and units > 1
+        if (rows or inner >= FEW or units == 1) and _contiguous(
+            shape, strides, itemsize, [*others[:cut], axis, *others[cut:]]
+        ):
             return observations if rows else outer, units, 0 if rows else inner, observations, words
     return None
 
