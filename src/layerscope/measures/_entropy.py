@@ -26,7 +26,7 @@ def entropy(counts: ArrayLike, order: float = 1) -> float:
     **Source:** Rényi 1961.
 
     >>> [round(entropy([4, 2, 1, 1], order), 6) for order in (0, 0.5, 1, 2, float("inf"))]
-    [2.0, 1.873501, 1.75, 1.540568, 1.0]
+    [2.0, 1.873504, 1.75, 1.540568, 1.0]
     """
     order = check_order(order)
     n = np.asarray(counts, np.float64).reshape(-1)

@@ -215,7 +215,7 @@ class StateTable(AbstractTally[StateCounts]):
             sizes, rows, ids = arrays["kept_sizes"], arrays["kept_rows"], arrays["kept_ids"]
             consistent = (
                 bool(strata) == (self.strata is not None)
-                and records.states.shape == (len(records.n), -(-units // 64) + strata)
+                and (records.states.shape == (len(records.n), -(-units // 64) + strata) or not units)
                 and all(column.shape == records.n.shape for column in records[1:])
                 and int(sizes.sum()) == len(rows)
                 and len(ids) == len(sizes)

@@ -1,0 +1,245 @@
+"""Every tally obeys the law of merging, and the check that says so rejects tallies that do not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from layerscope._site import Activations, Chunk, Samples, Site
+from layerscope.kernels import reference
+from layerscope.tallies import AbstractTally, GridMoments, KeptSamples, Moments, PackedRows, StateTable
+from layerscope.testing import check_tally, random_chunks
+
+TALLIES = [
+    StateTable(),
+    StateTable(per="sample"),
+    StateTable(per="channel"),
+    StateTable(strata="label"),
+    StateTable(threshold=0.5),
+    Moments(),
+    PackedRows(),
+]
+
+
+@pytest.mark.parametrize("tally", TALLIES, ids=repr)
+@pytest.mark.parametrize("seed", range(5))
+def test_tallies_obey_the_law(tally: AbstractTally[Any], seed: int) -> None:
+    check_tally(tally, seed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("T", [1, 4])
+def test_the_grid_obeys_the_law(seed: int, T: int) -> None:
+    check_tally(GridMoments(), seed, chunks=random_chunks(GridMoments(), seed, T=T))
+
+
+# --- canaries: each breaks one law, and the check must see it -------------------------------------------------------------------------
+
+
+@dataclass
+class Mean:
+    total: float = 0.0
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class MeanTally(AbstractTally[Mean]):
+    """A right tally of the mean of everything, from which each canary is made by one wrong line."""
+
+    wrong: str = ""
+
+    def read(self, activations: Activations) -> dict[str, Any]:
+        return {"values": np.asarray(activations.values, np.float64)}
+
+    def init(self, site: Site) -> Mean:
+        return Mean(total=1.0) if self.wrong == "init is not the identity" else Mean()
+
+    def add(self, value: Mean, chunk: Chunk) -> Mean:
+        x = chunk.arrays["values"]
+        if self.wrong == "remembers only the last batch":
+            return Mean(float(x.sum()), x.size)
+        if self.wrong == "mean of batch means":
+            return Mean(value.total + float(x.mean()), value.count + 1) if value.count else Mean(float(x.sum()), x.size)
+        return Mean(value.total + float(x.sum()), value.count + x.size)
+
+    def merge(self, left: Mean, right: Mean) -> Mean:
+        if self.wrong == "keeps the left":
+            return left if left.count else right
+        if self.wrong == "not commutative":
+            return Mean(left.total + right.total * (1 if not left.count else 1.001), left.count + right.count)
+        if self.wrong == "not associative":
+            both = left.count and right.count
+            return Mean(left.total + right.total + (left.total * right.total if both else 0), left.count + right.count)
+        merged = Mean(left.total + right.total, left.count + right.count)
+        if self.wrong == "harms its right value":
+            right.total = 0.0
+        return merged
+
+    def same(self, left: Mean, right: Mean) -> bool:
+        if self.wrong == "same is always true":
+            return True
+        return left.count == right.count and abs(left.total - right.total) <= 1e-9 * (1 + abs(left.total))
+
+    def to_arrays(self, value: Mean) -> Mapping[str, Any]:
+        return {"mean": np.array([value.total, value.count])}
+
+    def from_arrays(self, site: Site, arrays: Mapping[str, Any]) -> Mean:
+        total, count = arrays["mean"]
+        return Mean(float(total), 0 if self.wrong == "forgets in files" else int(count))
+
+
+def test_the_check_accepts_a_right_tally() -> None:
+    check_tally(MeanTally())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "init is not the identity",
+        "remembers only the last batch",
+        "mean of batch means",
+        "keeps the left",
+        "not commutative",
+        "not associative",
+        "harms its right value",
+        "same is always true",
+        "forgets in files",
+    ],
+)
+def test_the_check_rejects(wrong: str) -> None:
+    with pytest.raises(AssertionError):
+        check_tally(MeanTally(wrong))
+
+
+class NotFrozen(MeanTally.__mro__[1]):  # type: ignore[misc]  # a recipe that is no dataclass at all
+    read, init, add, merge = MeanTally.read, MeanTally.init, MeanTally.add, MeanTally.merge
+    same, to_arrays, from_arrays = MeanTally.same, MeanTally.to_arrays, MeanTally.from_arrays
+    wrong = ""
+
+
+def test_the_check_rejects_a_recipe_that_is_no_dataclass() -> None:
+    with pytest.raises(AssertionError, match="dataclass"):
+        check_tally(NotFrozen())
+
+
+# --- the state table against the definition ------------------------------------------------------------------------------------------
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    units=st.integers(1, 130),
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6),
+    positions=st.sampled_from([(), (1,), (3,), (2, 3)]),
+    masked=st.booleans(),
+)
+@settings(max_examples=80)
+def test_the_streamed_table_is_the_definition(
+    seed: int, units: int, sizes: list[int], positions: tuple[int, ...], masked: bool
+) -> None:
+    """Any cutting into batches, with masks, gives the columns of one NumPy count over everything."""
+    rng = np.random.default_rng(seed)
+    tally, value = StateTable(), StateTable().init(Site("x"))
+    rows, lengths, every_id = [], [], []
+    start = 0
+    for size in sizes:
+        x = rng.choice([-1.0, 0.0, 1.0], (size, units, *positions), p=[0.1, 0.6, 0.3]).astype(np.float32)
+        ids = np.arange(start, start + size, dtype=np.int64) * 3 - 7
+        mask = rng.random((size, *positions)) < 0.6 if masked and positions else None
+        start += size
+        chunk = Chunk(tally.read(Activations.of(x, unit=1)), Samples(ids, mask=mask), positions, units)
+        value = tally.add(value, chunk)
+        moved = np.moveaxis(x, 1, -1).reshape(size, int(np.prod(positions)), units) > 0
+        for g in range(size):
+            kept = moved[g] if mask is None else moved[g][mask[g].reshape(-1)]
+            rows.append(kept)
+            lengths.append(len(kept))
+            every_id.append(ids[g])
+    bits = np.concatenate(rows) if rows else np.zeros((0, units), bool)
+    words, _ = reference.pack(bits, 1)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    wanted = reference.count(words, offsets, np.array(every_id, np.int64))
+    for mine, theirs in zip(value.records(), wanted, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert value.samples == np.count_nonzero(lengths)
+    assert value.square_rows == int(np.square(lengths).sum())
+    assert value.observations == len(bits)
+
+
+def test_strata_add_up_to_the_whole() -> None:
+    chunks = random_chunks(StateTable(), 3)
+    plain, by_label = StateTable().init(Site("x")), StateTable(strata="label").init(Site("x"))
+    for chunk in chunks:
+        plain, by_label = StateTable().add(plain, chunk), StateTable(strata="label").add(by_label, chunk)
+    for mine, theirs in zip(by_label.records(), plain.records(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    labels = np.unique(np.concatenate([chunk.samples.labels for chunk in chunks]))
+    assert sum(int(by_label.records(int(label)).n.sum()) for label in labels) == plain.observations
+    assert int(by_label.records(99).n.sum()) == 0
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_kept_samples_do_not_depend_on_cuts_or_order(data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    count, m = data.draw(st.integers(1, 400)), data.draw(st.integers(1, 200))
+    ids = rng.permutation(count).astype(np.int64)
+    rows = rng.integers(0, 2**63, (count, m, 1)).astype(np.uint64)
+
+    def keep(order: np.ndarray, cuts: int) -> KeptSamples:
+        kept = KeptSamples()
+        for part in np.array_split(order, cuts):
+            offsets = np.arange(len(part) + 1, dtype=np.int64) * m
+            kept.offer(rows[part].reshape(-1, 1), offsets, Samples(ids[part]))
+        return kept
+
+    whole = keep(np.arange(count), 1)
+    assert keep(rng.permutation(count), data.draw(st.integers(1, 12))).same(whole)
+    half = count // 2
+    left, right = keep(np.arange(half), 3), keep(np.arange(half, count), 2)
+    right.merge(left)
+    assert right.same(whole)
+    kept = whole.sifted()
+    order = np.argsort(Samples(ids).keys)
+    wanted = next((k for k in range(1, count + 1) if k >= 100 and k * m >= 8192), count)
+    np.testing.assert_array_equal(kept.ids, ids[order[:wanted]])
+    np.testing.assert_array_equal(kept.rows, rows[order[:wanted]].reshape(-1, 1))
+
+
+# --- moments against float64, where the naive formula fails ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e5])
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_moments_hold_at_large_offsets(offset: float, batch: int) -> None:
+    x = (np.random.default_rng(0).normal(size=(256, 5, 3)) + offset).astype(np.float32)
+    tally, value = Moments(), Moments().init(Site("x"))
+    for part in np.split(x, range(batch, len(x), batch)):
+        value = tally.add(value, Chunk(tally.read(Activations.of(part, unit=1)), Samples(np.arange(len(part))), (3,), 5))
+    exact = np.moveaxis(x.astype(np.float64), 1, -1).reshape(-1, 5)
+    np.testing.assert_allclose(value.mean, exact.mean(0), rtol=2e-6)
+    np.testing.assert_allclose(value.m2 / value.count, exact.var(0), rtol=2e-5 if offset > 1e4 else 2e-6)
+    if offset > 1e4:  # the canary: a sum of squares in float32 loses everything here
+        flat = exact.astype(np.float32)
+        naive = (flat**2).mean(0) - flat.mean(0) ** 2
+        assert np.abs(naive / exact.var(0) - 1).max() > 0.5
+
+
+@given(seed=st.integers(0, 10**6), T=st.integers(1, 6), r=st.integers(1, 9))
+@settings(max_examples=40)
+def test_the_grid_is_the_full_tensor(seed: int, T: int, r: int) -> None:
+    rng = np.random.default_rng(seed)
+    samples, D = 11, 4
+    x = rng.normal(size=(samples, T, D)) + 100
+    tally, value = GridMoments(), GridMoments().init(Site("x"))
+    for at in range(0, samples, r):
+        part = x[at : at + r].reshape(-1, D)
+        ids = np.arange(at, min(at + r, samples), dtype=np.int64)
+        value = tally.add(value, Chunk(tally.read(Activations.of(part)), Samples(ids, transformations=T), (), D))
+    np.testing.assert_allclose(value.m2, x.var(0) * samples, rtol=1e-9)
+    if T > 1:
+        np.testing.assert_allclose(value.rows_var / samples, x.var(1, ddof=1).mean(0), rtol=1e-9)
+        np.testing.assert_allclose(value.rows_std / samples, x.std(1, ddof=1).mean(0), rtol=1e-9)
