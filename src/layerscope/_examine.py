@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import DataError, MemoryLimitError, NonFiniteError
-from ._feed import Batch, Feed
+from ._feed import Batch, Data, Feed
 from ._results import Results, Task, Values
 from ._site import Activations, Chunk, Samples, Site
 from .inventory import Layer, Layers, Selection, select, wants_inputs, with_rules
@@ -80,9 +80,9 @@ def examine(
         raise DataError(f"nonfinite={nonfinite!r}: choose 'note' (count and say so) or 'raise'.")
     limit = None if memory_limit is None else parse_bytes(memory_limit)
     measures = default_measures() if measures is None else tuple(measures)
-    feed = Feed(data, samples=samples, batch_size=batch_size, shard=shard)
     began = time.perf_counter()
-    with probe_for(model, device=device, amp=amp, forward=feed.forward) as probe:
+    with probe_for(model, device=device, amp=amp, forward=_forward_of(data)) as probe:
+        feed = Feed(data, samples=samples, batch_size=batch_size, shard=shard)  # within, as loaders draw random numbers
         listed = chosen_layers(probe.describe(feed.peek(LOOK), wants_inputs(layers)), feed, layers, exclude, thresholds, axes)
         recipes = [*dict.fromkeys(m.tally for m in measures)]
         if keep_rows:
@@ -294,8 +294,8 @@ def layers(model: Any, batch: Any, *, layers: Selection = None, exclude: Selecti
     **Arguments:** `batch` any data that `examine` takes; its first two samples are run. **Gives:** a table, a line per site, in the order
     of the forward pass.
     """
-    feed = Feed(batch)
-    with probe_for(model, device=device, forward=feed.forward) as probe:
+    with probe_for(model, device=device, forward=_forward_of(batch)) as probe:
+        feed = Feed(_one_batch(batch))
         return select(probe.describe(feed.peek(LOOK), wants_inputs(layers)), layers, exclude)
 
 
@@ -303,14 +303,14 @@ def activations(
     model: Any, batch: Any, *, layers: Selection = None, exclude: Selection = None, device: Any = None, amp: str | None = None
 ) -> dict[str, NDArray[Any]]:
     """The values themselves: {site name: array} for one batch, without tallies; half floats come as float32."""
-    feed = Feed(batch, batch_size=None)
-    whole = feed.peek(feed.length or feed.batch_size)
 
     def read(layer: Layer, a: Activations) -> NDArray[Any]:
         half = "float16" in str(a.values.dtype)
         return np.array(to_numpy(a.xp.asarray(a.values, dtype=a.xp.float32) if half else a.values))
 
-    with probe_for(model, device=device, amp=amp, forward=feed.forward) as probe:
+    with probe_for(model, device=device, amp=amp, forward=_forward_of(batch)) as probe:
+        feed = Feed(_one_batch(batch))
+        whole = feed.peek(feed.length or feed.batch_size)
         chosen = select(probe.describe(feed.peek(LOOK), wants_inputs(layers)), layers, exclude).read
         _, found = probe.run(whole, chosen, read)
         return {str(layer.site): found[layer] for layer in chosen}
@@ -349,9 +349,9 @@ def plan(
     amp: str | None = None,
 ) -> Plan:
     """Sites, rows, forwards, memory and minutes of an examination, from one timed batch."""
-    feed = Feed(data, samples=samples, batch_size=batch_size)
     recipes = [*dict.fromkeys(m.tally for m in default_measures())]
-    with probe_for(model, device=device, amp=amp, forward=feed.forward) as probe:
+    with probe_for(model, device=device, amp=amp, forward=_forward_of(data)) as probe:
+        feed = Feed(data, samples=samples, batch_size=batch_size)
         listed = chosen_layers(probe.describe(feed.peek(LOOK), wants_inputs(layers)), feed, layers, exclude)
         walk = Walk(probe, listed, recipes, feed)
         seconds: list[float] = []
@@ -364,6 +364,15 @@ def plan(
     total = math.nan if feed.length is None else float(feed.length)
     state_bytes = sum(r * (8 * -(-x.units // 64) + 56) for r, x in zip(rows, listed.read, strict=True))
     return Plan(tuple(str(x.site) for x in listed.read), rows, forwards, total * state_bytes / 2**30, forwards * min(seconds) / 60)
+
+
+def _forward_of(data: Any) -> Callable[..., Any] | None:
+    return data.forward if isinstance(data, Data) else None
+
+
+def _one_batch(batch: Any) -> Any:
+    """A batch as loaders give it: a list of two is the pair (inputs, labels) here, not two batches."""
+    return tuple(batch) if isinstance(batch, list) else batch
 
 
 def parse_bytes(text: int | str) -> int:

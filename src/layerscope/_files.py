@@ -5,6 +5,7 @@ import json
 import math
 import os
 import tempfile
+import tokenize
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,7 +71,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     try:
         version = npy.read_magic(head)
         shape, fortran, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(head)
-    except ValueError as error:
+    except (ValueError, SyntaxError, TypeError, tokenize.TokenError) as error:  # whatever a mangled header sets off
         raise FileFormatError(f"{archive.filename}: {name} is no array of numbers ({error}).") from error
     wanted = head.tell() + math.prod(shape) * dtype.itemsize
     if dtype.kind not in KINDS or fortran or wanted != info.file_size or info.compress_type != zipfile.ZIP_STORED:
