@@ -1,0 +1,172 @@
+"""Picture 1: what each layer's firing states carry, and how much of it these data could show."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._reading import Reading
+from ._facts import Facts, SiteFacts
+from ._look import Look, axes, figure
+from ._names import rough
+from ._rows import Rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LINEAR = 130
+"""Bits up to which the axis is linear; beyond, each step doubles, or the dots of wide layers would all stand at the left edge."""
+
+
+def draw_states(facts: Facts, look: Look) -> "Figure":
+    """A bar to n units for every site, darker to Σ h(p), with the entropy as a dot: hollow where it is only a lower bound."""
+    rows = Rows(facts.sites, look)
+    handles = _legend(facts, look)
+    columns = 1 if look.narrow else 2
+    head = 0.08 + 0.178 * math.ceil(len(handles) / columns)
+    fig = figure(look, head + rows.height + 0.6)
+    ax = axes(fig, look, rows.left, 0.2, head + 0.05, 0.52)
+    widest = max((site.units for site in facts.sites), default=1)
+    _scale(ax, widest, look)
+    for bits, ink in (
+        ([site.units for site in facts.sites], "room"),
+        ([site.independent for site in facts.sites], "used"),
+    ):
+        boxes = [_box(0, rows.top(k), width, rows.thick) for k, width in enumerate(bits) if width > 0]
+        _shape(ax, boxes, facecolor=look.ink[ink], linewidth=0)
+    _marks(ax, rows, facts, look)
+    rows.write(ax, [_said(site, look) for site in facts.sites])
+    fig.legend(
+        handles=handles, loc="upper left", ncols=columns, frameon=False, labelcolor=look.ink["text"], fontsize=8.5,
+        borderaxespad=0.1, borderpad=0.1, handlelength=1.8, columnspacing=1.6, labelspacing=0.35,
+    )  # fmt: skip
+    return fig
+
+
+def _marks(ax: Any, rows: Rows, facts: Facts, look: Look) -> None:
+    """Ticks, triangles and dots; one shape for all of a kind, or a page of 150 layers would be large."""
+    ink, over = look.ink, 0.045 if rows.few else 0
+    size, edge = (7.5, 1.7) if rows.few else (max(2.6, min(5.0, rows.pitch * 34)), 1.1)
+    known = [(k, site) for k, site in enumerate(facts.sites) if not math.isnan(float(site.entropy))]
+    ticks = [(math.log2(max(1, site.entropy.observations)), rows.top(k)) for k, site in known]
+    _shape(
+        ax,
+        [_stroke(x, y - over, y + rows.thick + over) for x, y in ticks],
+        fill=False,
+        edgecolor=ink["ceiling"],
+        linewidth=2.2,
+        zorder=3,
+    )
+    below = rows.thick / 2 + 0.055 if rows.few else 0
+    before = [(k, facts.untrained.get(site.layer.site, Reading(math.nan))) for k, site in known]
+    for hollow in (False, True):
+        at = [
+            (float(r), rows.middle(k) + below)
+            for k, r in before
+            if r.undersampled == hollow and not math.isnan(float(r))
+        ]
+        _points(ax, at, "^", ink["muted"], ink["paper"] if hollow else ink["muted"], size * 0.8, 1.0)
+        at = [(float(site.entropy), rows.middle(k)) for k, site in known if site.undersampled == hollow]
+        _points(ax, at, "o", ink["c1"], ink["paper"] if hollow else ink["c1"], size, edge)
+
+
+def _points(
+    ax: Any, at: list[tuple[float, float]], marker: str, colour: str, face: str, size: float, edge: float
+) -> None:
+    if at:
+        x, y = zip(*at, strict=True)
+        ax.plot(
+            x, y, marker, color=colour, markerfacecolor=face, markersize=size, markeredgewidth=edge, clip_on=False,
+            zorder=5 if marker == "o" else 4,
+        )  # fmt: skip
+
+
+def _box(x: float, y: float, width: float, height: float) -> list[tuple[float, float]]:
+    return [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
+
+
+def _stroke(x: float, y: float, end: float) -> list[tuple[float, float]]:
+    return [(x, y), (x, end)]
+
+
+def _shape(ax: Any, outlines: list[list[tuple[float, float]]], **style: Any) -> None:
+    """All outlines as one shape."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    if outlines:
+        ax.add_patch(PathPatch(Path.make_compound_path(*(Path(outline) for outline in outlines)), **style))
+
+
+def _said(site: SiteFacts, look: Look) -> str:
+    """The line above a bar, right: the number, and what it is worth."""
+    if math.isnan(float(site.entropy)):
+        return "not measured"
+    value = f"{float(site.entropy):.3g} of {site.units:,} bits"
+    if not site.undersampled:
+        return value
+    return (
+        f"≥ {value}" if look.narrow else f"≥ {value}; {rough(1 - site.entropy.coverage)} of further states would be new"
+    )
+
+
+def _scale(ax: Any, widest: int, look: Look) -> None:
+    if widest <= LINEAR:
+        ax.set_xlim(0, widest * 1.02)
+        ax.set_xlabel("bits", color=look.ink["text"])
+        return
+    ax.set_xscale("function", functions=(_doubling, _undoubled))
+    ticks = [0, *(2**k for k in range(int(math.log2(widest)) + 1))]
+    labelled = ticks if not look.narrow else [0, *ticks[2::2]]
+    ax.set_xticks(ticks, [f"{t:,}" if t in labelled else "" for t in ticks])
+    ax.set_xlim(0, widest * 1.04)
+    ax.set_xlabel("bits (each step doubles)", color=look.ink["text"])
+
+
+def _doubling(bits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log2(1 + np.maximum(bits, 0))
+
+
+def _undoubled(place: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.exp2(place) - 1
+
+
+def _legend(facts: Facts, look: Look) -> list[Any]:
+    """Only what occurs in this picture."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    ink = look.ink
+
+    def dot(label: str, face: str) -> Line2D:
+        return Line2D(
+            [],
+            [],
+            linestyle="",
+            marker="o",
+            markersize=7,
+            color=ink["c1"],
+            markerfacecolor=face,
+            markeredgewidth=1.6,
+            label=label,
+        )
+
+    handles: list[Any] = []
+    if facts.measured:
+        handles.append(dot("entropy of the firing states", ink["c1"]))
+    if facts.undersampled:
+        handles.append(dot("hollow, ≥: undersampled, only a lower bound", ink["paper"]))
+    if facts.counted:
+        handles.append(Line2D([], [], linestyle="", marker="|", markersize=11, markeredgewidth=2.2, color=ink["ceiling"],
+                              label="log₂ observations: no reading can pass it"))  # fmt: skip
+    if facts.untrained:
+        handles.append(
+            Line2D(
+                [], [], linestyle="", marker="^", markersize=6, color=ink["muted"], label="the same network, untrained"
+            )
+        )
+    handles.append(Patch(color=ink["room"], linewidth=0, label="room: one bit per unit"))
+    if facts.counted:
+        handles.append(Patch(color=ink["used"], linewidth=0, label="used, if units fired independently"))
+    return handles
