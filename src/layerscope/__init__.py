@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._examine import examine as examine
     from ._examine import layers as layers
     from ._examine import plan as plan
-    from ._feed import Data as Data
+    from .feed import Data as Data
     from ._reading import Reading as Reading
     from ._results import Results as Results
     from ._results import load as load
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "LayerscopeError": "_errors", "Plan": "_examine", "activations": "_examine", "examine": "_examine", "layers": "_examine",
-    "plan": "_examine", "Data": "_feed", "Reading": "_reading", "Results": "_results", "load": "_results", "Axes": "_site",
+    "plan": "_examine", "Data": "feed", "Reading": "_reading", "Results": "_results", "load": "_results", "Axes": "_site",
     "Site": "_site", "View": "_view", "watch": "_watch",
 }  # fmt: skip
 _MODULES = ("datasets", "measures", "tallies", "testing")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import DataError, MemoryLimitError, NonFiniteError
-from ._feed import Batch, Data, Feed
+from .feed import Batch, Data, Feed
 from ._results import Results, Task, Values
 from ._site import Activations, Chunk, Samples, Site
 from .inventory import Layer, Layers, Selection, select, wants_inputs, with_rules

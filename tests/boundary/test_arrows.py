@@ -16,7 +16,7 @@ ARROWS["_view"] |= {"inventory"}
 ARROWS["_results"] |= {"_files", "inventory"}
 ARROWS["report"] |= {"_files", "inventory"}
 ARROWS["probes"] = {"_errors", "_site", "inventory", "tallies"}
-ARROWS["_data"] = ARROWS["_feed"] = {"_errors", "_site", "_data"}
+ARROWS["feed"] = {"_errors", "_site"}
 ARROWS["datasets"] = {"_errors"}
 ARROWS["transformations"] = {"_errors"}
 ARROWS["energy"] = {"_errors"}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerscope._feed import Batch, Data, Feed
+from layerscope.feed import Batch, Data, Feed
 from tests.conftest import require
 
 torch = require("torch")

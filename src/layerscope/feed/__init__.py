@@ -1,0 +1,5 @@
+"""From data of any form to batches of one size: what a forward gets, and what is known of its samples."""
+
+from ._data import Data as Data
+from ._feed import Batch as Batch
+from ._feed import Feed as Feed
