@@ -28,7 +28,7 @@ def entropy(counts: ArrayLike, alpha: float = 1) -> float:
     return measures.entropy(counts, alpha)
 
 
-def aIQ(net_efficiency: float, accuracy: float, weight: int) -> float:
+def aIQ(net_efficiency: float, accuracy: float, weight: int | np.integer[Any]) -> float:
     """Artificial intelligence quotient: (accuracy^weight · efficiency)^(1 / (weight + 1)).
 
     **Raises:** `ValueError` for a weight that is no integer ≥ 1.
@@ -36,7 +36,7 @@ def aIQ(net_efficiency: float, accuracy: float, weight: int) -> float:
     >>> aIQ(0.5, 0.98, 2)
     0.7830822594569777
     """
-    return measures.aiq(net_efficiency, accuracy, weight)
+    return measures.aiq(net_efficiency, accuracy, weight)  # pyright: ignore[reportArgumentType] - checked there
 
 
 class ZeroEfficiency(float):
