@@ -3,7 +3,8 @@
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ..._errors import ShapeError, SiteError, nearest
 from ..._site import WHOLE, Activations, Axes, Site
 from ...inventory import Layer, Role
 from ...inventory.torch import in_backward, tensors_in, unwrapped
-from ...probes.torch import Hook, activations
+from ...probes.torch import activations
 from .Layers import AbstractStateCapture, StateCaptureHook, _forget_compiled
 
 LAST = frozenset(
@@ -53,7 +54,7 @@ class Witness:
         self.seen = threading.local()
 
     @_outside_graphs
-    def note(self, path: str, whole: bool, module: torch.nn.Module, args: Any, output: Any) -> None:
+    def note(self, module: torch.nn.Module, args: Any, output: Any) -> None:
         axis = axis_of(module)
         tensor = next(tensors_in(output), None)
         if axis is not None and tensor is not None and tensor.dim():
@@ -118,6 +119,23 @@ def _unit_axis(
     return axis
 
 
+class Placed:
+    """A hook of `build_efficiency_model`; copied or saved with the module it sits on, it becomes a function that does nothing."""
+
+    def __init__(self, call: Callable[..., None]) -> None:
+        self.call = call
+
+    def __call__(self, module: torch.nn.Module, *passed: Any) -> None:
+        self.call(module, *passed)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return nullcontext().__exit__
+
+    def __reduce__(self) -> Any:
+        # of the standard library, takes anything, returns None: such a model loads without layerscope
+        return getattr, (nullcontext(), "__exit__")
+
+
 class Probes(list[AbstractStateCapture]):
     """`model.efficiency_layers`: the probes of a model, and the hooks that feed them.
 
@@ -158,30 +176,28 @@ def build(
     witness = Witness() if any(axis_of(module) is None for module in chosen.values()) else None
     handles: list[Any] = []
     if witness is not None:
-        for name, module in root.named_modules():
-            if axis_of(module) is not None:
-                handles.append(module.register_forward_hook(Hook(witness.note, name, False)))
+        knowing = [module for module in root.modules() if axis_of(module) is not None]
+        handles += [module.register_forward_hook(Placed(witness.note)) for module in knowing]
     for (name, port), probe in probes.items():
-        handles.append(_place(chosen[name], name, port, probe, witness))
+        handles.append(_place(chosen[name], port, probe, witness))
     placed: Any = Probes(probes.values(), handles)
     for holder in (root, model):  # a wrapper of torch.compile or DataParallel shows them too
         holder.efficiency_layers = placed
     return model
 
 
-def _place(module: torch.nn.Module, name: str, port: str, probe: AbstractStateCapture, witness: Witness | None) -> Any:
-    """The probe as a hook that is inert in copies of the model, by the library's own `Hook`."""
+def _place(module: torch.nn.Module, port: str, probe: AbstractStateCapture, witness: Witness | None) -> Any:
     if port == "post":
 
-        def after(path: str, whole: bool, module: torch.nn.Module, args: Any, output: Any) -> None:
+        def after(module: torch.nn.Module, args: Any, output: Any) -> None:
             take(probe, module, output, witness)
 
-        return module.register_forward_hook(Hook(after, name, False))
+        return module.register_forward_hook(Placed(after))
 
-    def before(path: str, whole: bool, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+    def before(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         take(probe, module, (args, kwargs), witness)
 
-    return module.register_forward_pre_hook(Hook(before, name, False), with_kwargs=True)
+    return module.register_forward_pre_hook(Placed(before), with_kwargs=True)
 
 
 def detach(model: torch.nn.Module) -> list[AbstractStateCapture]:
