@@ -14,12 +14,12 @@ from ._examine import default_measures, reader
 from ._results import Results, Task, Values
 from ._site import Samples, Site
 from ._view import View
-from .inventory import Layer, Layers, Selection, at_inputs, find, select, with_rules
+from .inventory import Layer, Layers, Role, Selection, at_inputs, find, matches, select, wants_inputs, with_rules
 from .measures import AbstractMeasure
 from .probes import probe_for
 from .tallies import PackedRows
 
-PORTS = {"after": "out", "before": "in", "both": "both"}
+WHEN = ("after", "before", "both")
 
 
 class Watched(Mapping[str, View]):
@@ -40,37 +40,68 @@ class Watched(Mapping[str, View]):
         axes: Mapping[str, Any] | None,
         keep_rows: bool | str,
     ) -> None:
-        if when not in PORTS:
+        if when not in WHEN:
             raise DataError(f"watch: when={when!r}; choose 'after' (outputs), 'before' (inputs) or 'both'.")
-        self._probe, self._port, self._measures = probe_for(model), PORTS[when], tuple(measures)
-        if when != "after" and layers is None:
+        self._probe, self._inputs, self._measures = probe_for(model), when != "after", tuple(measures)
+        if self._inputs and layers is None:
             raise SiteError(
                 f"watch: when={when!r} reads the inputs of layers, and there is no default choice of those.\n"
                 f"    wrong: ls.watch(model, when={when!r})\n    right: ls.watch(model, layers='Conv2d', when={when!r})"
             )
-        self._wanted, self._rules = (_ports(layers, when), _ports(exclude, when)), (thresholds, axes)
+        self._inputs = self._inputs or wants_inputs(layers)
+        self._wanted = None if layers is None else _ports(layers, when)
+        self._exclude = _ports(() if exclude is None else exclude, when)
+        self._thresholds, self._axes = dict(thresholds or {}), dict(axes or {})
         self._recipes = [*dict.fromkeys(m.tally for m in measures)]
         if keep_rows:
             self._recipes.append(PackedRows(None if keep_rows is True else str(keep_rows)))
         self.layers = Layers(())
+        self._whole = False
         self._values: Values = {}
         self._seen: dict[Site, int] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         read = reader(self._recipes, lambda layer: _NOBODY)
-        self._open.enter_context(self._probe.watch(self._choose, read, self._add, self._port))
+        self._open.enter_context(self._probe.watch(self._early, self._choose, read, self._add, self._inputs))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._open.close()
-        if kind is None and self.layers and self._wanted[0] is not None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+        if kind is None and self.layers and self._wanted is not None:
+            select(self.layers, self._wanted)
             silent = [str(x.site) for x in self.layers.read if x.site not in self._values]
             if silent:
-                raise SiteError(f"watch: {', '.join(silent)} never ran inside the with block. The model has:\n{self.layers!r}")
+                raise SiteError(
+                    f"watch: {', '.join(silent)} never ran inside the with block. The model has:\n{self.layers!r}"
+                )
 
-    def _choose(self, found: Layers) -> Layers:
-        self.layers = with_rules(select(found, *self._wanted), *self._rules, self._wanted[0])
+    def _early(self, layer: Layer) -> Layer | None:
+        """The layer by the user's rules, where it may be chosen."""
+        thresholds, axes = _of(layer, self._thresholds), _of(layer, self._axes)
+        if self._wanted is not None:
+            possible = any(matches(layer, one) for one in self._wanted)
+        else:
+            possible = layer.role in (Role.NONLINEARITY, Role.WEIGHT, Role.RECURRENT) or bool(thresholds or axes)
+        return with_rules(Layers([layer]), thresholds, axes, None)[0] if possible else None
+
+    def _choose(self, found: Layers, whole: bool) -> Layers:
+        """The sites that are read; as long as only parts of the model ran, a name may match nothing yet."""
+        self._whole = self._whole or whole
+        wanted, exclude, thresholds, axes = self._wanted, self._exclude, self._thresholds, self._axes
+        if not self._whole:
+            there = [any(matches(layer, one) for layer in found) for one in wanted or ()]
+            wanted = None if wanted is None else [one for one, known in zip(wanted, there, strict=True) if known]
+            exclude = [one for one in exclude if any(matches(layer, one) for layer in found)]
+            thresholds, axes = (
+                {k: v for layer in found for k, v in _of(layer, each).items()} for each in (thresholds, axes)
+            )
+            if wanted == [] or (wanted is None and not found.read):
+                self.layers = Layers(replace(layer, left_out=layer.left_out or "not asked for") for layer in found)
+                return self.layers
+        self.layers = with_rules(select(found, wanted, exclude), thresholds, axes, wanted)
         return self.layers
 
     def _add(self, layer: Layer, chunks: Any) -> None:
@@ -91,12 +122,19 @@ class Watched(Mapping[str, View]):
         """What was seen, as `Results` that can be saved, merged and reported."""
         self._check()
         seen = max(self._seen.values(), default=0)
-        manifest = {**self._probe.facts(), "samples": seen, "mode": "as the user ran it", "data": ["the user's own calls"]}
+        manifest = {
+            **self._probe.facts(),
+            "samples": seen,
+            "mode": "as the user ran it",
+            "data": ["the user's own calls"],
+        }
         return Results(self.layers, dict(self._values), self._measures, manifest, Task(note="watched: no labels"))
 
     def _check(self) -> None:
         if not self._values:
-            raise EmptyTally("watch: the model was not called inside the with block yet, so there is nothing to read. Call it first.")
+            raise EmptyTally(
+                "watch: the model was not called inside the with block yet, so there is nothing to read. Call it first."
+            )
 
     def __getitem__(self, name: str | Site) -> View:
         self._check()
@@ -119,14 +157,16 @@ def _numbered(first: int, count: int) -> Samples:
     return Samples(np.arange(first, first + count, dtype=np.int64))
 
 
-def _ports(wanted: Selection, when: str) -> Selection:
-    """The selection at outputs, inputs, or both."""
-    if wanted is None or when == "after":
-        return wanted
-    if when == "before":
-        return at_inputs(wanted)
-    each = [wanted] if isinstance(wanted, str | Site | type) or callable(wanted) else list(wanted)
-    return [*each, *(at_inputs(one) for one in each)]  # type: ignore[list-item]
+def _ports(wanted: Selection, when: str) -> list[Any]:
+    """The selectors at outputs, inputs, or both."""
+    each = [wanted] if isinstance(wanted, str | Site | type) or callable(wanted) else list(wanted or ())
+    inputs: Any = at_inputs(each)
+    return {"after": each, "before": inputs, "both": [*each, *inputs]}[when]
+
+
+def _of(layer: Layer, rules: Mapping[str, Any]) -> dict[str, Any]:
+    """The rules that speak of a layer."""
+    return {selector: rule for selector, rule in rules.items() if matches(layer, selector)}
 
 
 _NOBODY = Samples(np.empty(0, np.int64))

@@ -31,7 +31,7 @@ class Layer:
     **Fields:** `site`; `kind` class or function name; `role`; `shape` and `dtype` of the activation that was seen (axis 0 samples unless
     `axes` says otherwise); `axes` its unit and sample axes; `threshold` above which its units fire, None where no rule is known; `leaf`
     whether it is a layer without layers inside; `left_out` why it is not read by default, empty when it is; `note` what a reader of
-    its numbers must know.
+    its numbers must know; `unfit` why it cannot be read at all, unless `axes` says how; `bases` full names of its class and bases.
     """
 
     site: Site
@@ -44,14 +44,19 @@ class Layer:
     leaf: bool = True
     left_out: str = ""
     note: str = ""
+    unfit: str = ""
+    bases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bases", tuple(self.bases))  # a file gives a list
 
     @property
     def units(self) -> int:
-        return self.shape[self.axes.unit]
+        return self.shape[self.axes.unit] if len(self.shape) > 1 else 0
 
     @property
     def positions(self) -> tuple[int, ...]:
-        return self.axes.positions(self.shape)
+        return self.axes.positions(self.shape) if len(self.shape) > 1 else ()
 
 
 class Layers(Sequence[Layer]):
@@ -104,7 +109,10 @@ class Layers(Sequence[Layer]):
             for layer in self._layers
         ]
         widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in [head, *rows]
+        ]
         return "\n".join([*lines, f"{len(self.read)} of {len(self)} sites are read by default (▶)"])
 
 

@@ -1,84 +1,304 @@
 """Watch one eager forward pass of a PyTorch model and list every place that can be read.
 
-Modules are seen by hooks, functions such as `F.relu` by a `TorchFunctionMode`.  What a layer *does* is taken from the functions that
-run inside it, never from its class name, so a stranger's activation module is recognised by the `gelu` it calls.  Each tensor carries
-a short history (`Flow`): which axis holds its units, and which weight layers it comes from.
+A trace is told of every call of a module and of every torch function (`probes.torch` does that, with hooks and a `TorchFunctionMode`).
+Each tensor that depends on the model's input carries a short history (`Flow`): which axis holds its units and which its samples, which
+weight layers it comes from, and of which site it is only another form.
 """
 
-import hashlib
-import math
-import threading
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, fields, is_dataclass, replace
-from itertools import count
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from .._site import Axes, Site
+from . import _operations as ops
 from ._layer import Layer, Layers, Role
 from ._select import default_choice
-
-LN2 = math.log(2)
-
-NONLINEARITIES: dict[str, float | Callable[[tuple[Any, ...], Mapping[str, Any]], float | None]] = {
-    **dict.fromkeys(
-        "relu relu6 elu selu celu gelu silu mish leaky_relu prelu rrelu tanh tanhshrink softsign hardtanh hardswish softshrink "
-        "hardshrink glu sin".split(),
-        0.0,
-    ),
-    "sigmoid": 0.5,
-    "hardsigmoid": 0.5,
-    "logsigmoid": -LN2,
-    "softplus": lambda args, kwargs: LN2 / float(kwargs.get("beta", args[1] if len(args) > 1 else 1.0)),
-    "clamp": lambda args, kwargs: 0.0 if _lower(args, kwargs) == 0 else None,
-    "clamp_min": lambda args, kwargs: 0.0 if _lower(args, kwargs) == 0 else None,
-}
-"""Above which output a unit fires: where its pre-activation is positive."""
-
-SOFTMAX = frozenset({"softmax", "log_softmax", "softmin", "gumbel_softmax"})
-RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"})
-WEIGHTS_LAST = frozenset({"linear", "bilinear", "matmul", "__matmul__", "mm", "addmm", "multi_head_attention_forward", "einsum"})
-NORMS = frozenset(
-    {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm", "normalize", "_native_layer_norm"}
-)
-RESHAPES = frozenset(
-    {
-        *"view reshape flatten unflatten squeeze unsqueeze permute transpose movedim moveaxis swapaxes expand repeat".split(),
-        *"contiguous clone detach to float half bfloat16 double type __getitem__ chunk split unbind narrow select".split(),
-    }
-)
-SUMS = frozenset({"add", "sub", "__add__", "__radd__", "__iadd__", "__sub__", "__isub__", "cat", "concat", "stack", "mean", "sum"})
-SCALES = frozenset({"mul", "div", "__mul__", "__rmul__", "__imul__", "__truediv__", "__itruediv__"})
-
-
-def _lower(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    bound = kwargs.get("min", args[1] if len(args) > 1 else None)
-    return bound if isinstance(bound, int | float) else None
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Where a tensor comes from: `role` and `owner` of the function that made it, axes of its units and samples, weight layers on the
-    way here that met no nonlinearity yet (`pending`), and sites of which this is only another form (`forms`)."""
+    """Where a tensor comes from.
+
+    **Fields:** `constant` when it is made of parameters and buffers alone; `role` of the function that made it, inside the module call `owner`; `unit` and `sample` axes, None where unknown; `mixed`
+    when samples share their axis with something else; `threshold` above which a unit fires; `pending` weight layers on the way here that
+    met no nonlinearity yet; `forms` weight layers of which this is only another form; `same` the site that has these very values, while
+    nothing in place has changed them (`version`).
+    """
 
     role: Role = Role.OTHER
     owner: int = -1
     unit: int | None = None
     sample: int | None = None
+    mixed: bool = False
     threshold: float | None = 0.0
     pending: frozenset[Site] = frozenset()
     forms: frozenset[Site] = frozenset()
+    same: Site | None = None
+    version: int = 0
+    constant: bool = False
+
+
+@dataclass
+class _Frame:
+    """One running call of a module; `outside` the exception that was being handled when it began, `weighs` whether its own code
+    multiplied by weights."""
+
+    path: str
+    module: torch.nn.Module
+    number: int
+    call: int
+    outside: BaseException | None
+    has_layers: bool = False
+    weighs: bool = False
+    inputs: list[Site] = field(default_factory=list)
+
+
+class Numbers:
+    """Which use of a module, or of a function inside one, this is in the running forward."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[tuple[str, str]] = Counter()
+
+    def next(self, path: str, function: str = "") -> int:
+        number = self.seen[path, function]
+        self.seen[path, function] = number + 1
+        return number
+
+
+class Trace:
+    """Records one forward pass.
+
+    **Arguments:** `samples` the size of the batch, None where it is unknown; `seen` is called with every layer and its tensor at the
+    moment it is there, before anything in place can change it, and what it gives is kept in `values`; `inputs` lists the inputs of
+    modules too; `numbers` where the forward began before the trace did.
+    """
+
+    def __init__(
+        self,
+        samples: int | None = None,
+        seen: Callable[[Layer, torch.Tensor], Any] | None = None,
+        inputs: bool = False,
+        numbers: Numbers | None = None,
+    ) -> None:
+        self.samples, self.seen, self.inputs = samples, seen, inputs
+        self.numbers = numbers or Numbers()
+        self.layers: dict[Site, Layer] = {}
+        self.values: dict[Site, Any] = {}
+        self.ran: set[tuple[str, int]] = set()
+        self._flows: Any = WeakIdKeyDictionary()
+        self._frames: list[_Frame] = []
+        self._entered = 0
+        self._activated: set[Site] = set()
+        self._final: set[Site] = set()
+        self._twins: dict[Site, Site] = {}
+
+    def given(self, inputs: Any) -> None:
+        """Say what the model is given: samples first, where the sizes agree."""
+        for tensor in tensors_in(inputs):
+            if tensor not in self._flows and self.samples is not None and _shape(tensor)[:1] == (self.samples,):
+                self._flows[tensor] = Flow(sample=0)
+
+    def gave(self, output: Any) -> None:
+        """Say what the model gave: which sites are only its logits."""
+        for tensor in tensors_in(output):
+            self._final |= self._flow(tensor).forms
+
+    def found(self) -> Layers:
+        """What was seen, in the order of the forward pass, with the default choice made."""
+        return default_choice(tuple(self.layers.values()), self._activated, self._final, self._twins)
+
+    # --- modules -----------------------------------------------------------------------------------------------------------------
+
+    def opens(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        """A module is called."""
+        if not self._frames:
+            self.given((args, kwargs))
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None and tensor not in self._flows:
+                self._flows[tensor] = Flow(constant=True)
+        self._entered += 1
+        frame = _Frame(path, module, self._entered, self.numbers.next(path), sys.exception())
+        self._frames.append(frame)
+        self.ran.add((path, frame.call))
+        if self.inputs:
+            for part, tensor in enumerate(tensors_in((args, kwargs))):
+                flow = self._flow(tensor)
+                frame.inputs.append(Site(path, frame.call, "in", part))
+                self._record(frame.inputs[-1], module, flow, tensor, flow.role)
+
+    def closes(self, path: str, module: torch.nn.Module, output: Any) -> None:
+        """A module call is through, or raised."""
+        if not self._frames or self._frames[-1].module is not module or self._frames[-1].path != path:
+            return  # it never opened: a hook of the user raised before ours
+        frame = self._frames[-1]
+        try:
+            if sys.exception() is not frame.outside:
+                return
+            given = list(tensors_in(output))
+            for part, tensor in enumerate(given):
+                self._module_output(frame, part, tensor, isinstance(output, torch.nn.utils.rnn.PackedSequence))
+            if len(self._frames) > 1 and not (given and all(self._flow(t).constant for t in given)):
+                self._frames[-2].has_layers = True  # one that only prepares a weight makes no container
+            for part in frame.inputs if frame.has_layers else ():
+                self.layers[part] = replace(self.layers[part], leaf=False)
+        finally:
+            self._frames.pop()
+
+    def _module_output(self, frame: _Frame, part: int, tensor: torch.Tensor, packed: bool) -> None:
+        flow = self._flows.get(tensor) or Flow(sample=self._sample_axis(tensor), owner=frame.number)
+        site = Site(frame.path, frame.call, "out", part)
+        role = flow.role if flow.owner == frame.number else Role.RESHAPE
+        if frame.has_layers:
+            role = Role.CONTAINER
+        elif role in (Role.OTHER, Role.RESHAPE) and flow.owner == frame.number and frame.weighs:
+            role = Role.WEIGHT
+        if role in (Role.NONLINEARITY, Role.SOFTMAX) and (old := self._function_of(frame, flow, tensor)) is not None:
+            del self.layers[old]  # the module is that function
+            self.values.pop(old, None)
+            forms = flow.forms - {old} | ({site} if old in flow.forms else set())
+            flow = replace(flow, forms=forms, same=None)
+        if role is Role.RECURRENT and tensor.dim() == 3:
+            batch_first = bool(getattr(frame.module, "batch_first", False)) and part == 0
+            flow = replace(flow, unit=2, sample=0 if batch_first else 1, mixed=False)
+        if role is Role.WEIGHT:
+            flow = replace(flow, pending=frozenset({site}), forms=frozenset({site}))
+        flow = replace(flow, mixed=flow.mixed or packed)
+        self._flows[tensor] = self._record(site, frame.module, flow, tensor, role, leaf=not frame.has_layers)
+
+    def _flow(self, tensor: torch.Tensor) -> Flow:
+        return self._flows.get(tensor, Flow())
+
+    def _function_of(self, frame: _Frame, flow: Flow, tensor: torch.Tensor) -> Site | None:
+        """The function inside this module whose result is the module's own output."""
+        site, prefix = flow.same, f"{frame.path}." if frame.path else ""
+        inside = site is not None and site.path.startswith(prefix) and site.path.endswith("()")
+        mine = inside and "." not in site.path[len(prefix) :]  # type: ignore[union-attr]
+        return site if mine and site in self.layers and _version(tensor) == flow.version else None
+
+    def _sample_axis(self, tensor: torch.Tensor) -> int | None:
+        """1 inside modules that say `batch_first=False`, else unknown."""
+        sequence_first = any(getattr(frame.module, "batch_first", True) is False for frame in self._frames)
+        return 1 if sequence_first and tensor.dim() == 3 else None
+
+    # --- functions ---------------------------------------------------------------------------------------------------------------
+
+    def function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run one torch function of the forward and note what becomes of its tensors."""
+        name = name_of(func)
+        given = list(tensors_in((args, kwargs)))
+        flows = [(self._flow(tensor), _shape(tensor)) for tensor in given]
+        path = self._frames[-1].path if self._frames else ""
+        site = Site(f"{path}.{name}()".lstrip("."), self.numbers.next(path, name) if ops.counts(name) else 0)
+        result = func(*args, **kwargs)
+        sources = [(flow, shape) for flow, shape in flows if not flow.constant]
+        if self._frames and 0 < len(sources) < len(flows) and ops.weighs(name):
+            self._frames[-1].weighs = True
+        for tensor in tensors_in(args[0] if name == "__setitem__" else result):
+            if sources:
+                self._function_output(func, name, args, kwargs, sources, tensor, site)
+            elif given:
+                self._flows[tensor] = Flow(constant=True)
+        return result
+
+    def _function_output(
+        self, func: Any, name: str, args: Any, kwargs: Any, sources: list[tuple[Flow, tuple[int, ...]]], tensor: torch.Tensor, site: Site
+    ) -> None:  # fmt: skip
+        known = [
+            (flow, shape) for flow, shape in sources if flow.unit is not None or flow.sample is not None
+        ] or sources
+        first, shape = next((pair for pair in known if len(pair[1]) == tensor.dim()), known[0])
+        pending = frozenset[Site]().union(*(flow.pending for flow, _ in sources))
+        role = ops.role_of(name, args, kwargs, weighted=bool(pending))
+        unit, sample, mixed = _axes(func, name, args, kwargs, first, shape, tensor)
+        if sample is None and not mixed:
+            sample = self._sample_axis(tensor)
+        flow = Flow(role, self._frames[-1].number if self._frames else -1, unit, sample, mixed)
+        alone = len(sources) == 1
+        if role in (Role.NONLINEARITY, Role.RECURRENT):
+            self._activated |= pending
+        elif (
+            role in (Role.NORM, Role.RESHAPE, Role.DROPOUT, Role.POOL)
+            or name in ops.SUMS
+            or (name in ops.SCALES and alone)
+        ):
+            flow = replace(flow, pending=pending)
+        passing = role in (Role.RESHAPE, Role.DROPOUT, Role.POOL, Role.SOFTMAX) or name in ops.MONOTONE
+        if passing or (alone and (name in ops.SUMS or name in ops.SCALES)):
+            flow = replace(flow, forms=first.forms)
+        if name in ops.SAME or (role is Role.DROPOUT and not ops.drops(args, kwargs)):
+            flow = replace(flow, same=first.same, version=_version(tensor))
+        if role in (Role.RESHAPE, Role.DROPOUT, Role.POOL):
+            flow = replace(flow, threshold=first.threshold)
+        if role in (Role.NONLINEARITY, Role.SOFTMAX):
+            threshold = None if role is Role.SOFTMAX else _at_zero(func, args, kwargs) if name in ops.BY_ZERO else 0.0
+            flow = replace(flow, threshold=threshold, forms=flow.forms | {site} if flow.forms else flow.forms)
+            flow = self._record(site, name, flow, tensor, role)
+        self._flows[tensor] = flow
+
+    # --- lines -------------------------------------------------------------------------------------------------------------------
+
+    def _record(
+        self, site: Site, of: torch.nn.Module | str, flow: Flow, tensor: torch.Tensor, role: Role, *, leaf: bool = True
+    ) -> Flow:
+        """List one place; gives the flow of a tensor that has the values of this place."""
+        shape, note = _shape(tensor), ""
+        sample = 0 if flow.sample is None or flow.sample >= len(shape) else flow.sample
+        unit = flow.unit
+        if unit is None or unit >= len(shape) or unit == sample:
+            unit, note = (1 if len(shape) == 2 or len(shape) > 3 else 2), "unit axis by rank, override with axes="
+            unit = 0 if unit == sample else unit
+        unfit = self._unfit(tensor, shape, sample, flow)
+        if unfit:
+            note = ""
+        elif flow.mixed:
+            note = "; ".join(filter(None, (note, "samples and positions share an axis: each row counts as a sample")))
+        kind, bases = (f"F.{of}", ()) if isinstance(of, str) else _class_of(of)
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        layer = Layer(
+            site, kind, role, shape, dtype, Axes(unit, sample), flow.threshold, leaf, note=note, bases=bases,
+            unfit=unfit,
+        )  # fmt: skip
+        self.layers[site] = layer
+        like = self.layers.get(flow.same) if flow.same is not None and _version(tensor) == flow.version else None
+        if like is not None and (like.shape, like.axes, like.dtype) == (layer.shape, layer.axes, layer.dtype):
+            self._twins[site] = self._twins.get(like.site, like.site)
+        if self.seen is not None and not layer.unfit:
+            with torch._C.DisableTorchFunction():
+                self.values[site] = self.seen(layer, tensor)
+        return flow if like is not None else replace(flow, same=site, version=_version(tensor))
+
+    def _unfit(self, tensor: torch.Tensor, shape: tuple[int, ...], sample: int, flow: Flow) -> str:
+        """Why a place cannot be read at all; empty when it can."""
+        if tensor.is_nested:
+            return "a nested tensor: its rows have no common shape"
+        if len(shape) < 2:
+            return "no unit axis: a number per sample" if shape else "a single number"
+        if tensor.is_complex():
+            return "complex values have no order"
+        if tensor.is_quantized:
+            return "quantized values"
+        if flow.constant:
+            return "does not depend on the model's input"
+        if self.samples is None:
+            return ""
+        if flow.mixed:
+            return f"its samples share axis {sample} with something else: say axes={{…}}"
+        if shape[sample] != self.samples:
+            return f"axis {sample} has {shape[sample]} entries for {self.samples} samples: say axes={{…}}"
+        return ""
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors of an output in order: of tuples, lists, dicts and dataclasses, however nested."""
+    """The tensors of an output in order: of tuples, lists, dicts and dataclasses, however nested; of a packed sequence its data."""
     if isinstance(value, torch.Tensor):
         yield value
+    elif isinstance(value, torch.nn.utils.rnn.PackedSequence):
+        yield value.data
     elif isinstance(value, Mapping):
         for each in value.values():
             yield from tensors_in(each)
@@ -87,7 +307,7 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
             yield from tensors_in(each)
     elif is_dataclass(value) and not isinstance(value, type):
         for each in fields(value):
-            yield from tensors_in(getattr(value, each.name))
+            yield from tensors_in(getattr(value, each.name, None))
 
 
 def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
@@ -100,291 +320,123 @@ def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
         model = inner
 
 
-@dataclass
-class _Frame:
-    """One running call of a module."""
-
-    path: str
-    module: torch.nn.Module
-    number: int
-    call: int
-    inputs: tuple[int, ...]
-    has_layers: bool = False
-
-
-class Trace:
-    """Records the first forward pass that runs inside it; a context manager.
-
-    `samples` is the size of the batch (None: unknown); `seen` is called with every layer and its tensor at the moment it is there,
-    before anything in place can change it; `done` when the outermost module returns; `inputs` lists the inputs of modules too.
-    """
-
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        samples: int | None = None,
-        seen: Callable[[Layer, torch.Tensor], None] | None = None,
-        done: Callable[[], None] | None = None,
-        inputs: bool = False,
-    ) -> None:
-        self.root, self.samples, self.seen, self.done, self.inputs = unwrapped(model), samples, seen, done, inputs
-        self.layers: list[Layer] = []
-        self.flows: Any = WeakIdKeyDictionary()
-        self.frames: list[_Frame] = []
-        self.numbers, self.calls, self.functions = count(), Counter[str](), Counter[tuple[str, str]]()
-        self.activated: set[Site] = set()
-        self.final: set[Site] = set()
-        self.digests: dict[tuple[Any, ...], Site] = {}
-        self.twins: dict[Site, Site] = {}
-        self._hooks, self._mode = ExitStack(), _Functions(self)
-        self._finished, self._turn = False, threading.RLock()
-
-    def __enter__(self) -> "Trace":
-        for path, module in self.root.named_modules():
-            for handle in (
-                module.register_forward_pre_hook(self._opens(path), with_kwargs=True),
-                module.register_forward_hook(self._closes(path), always_call=True),
-            ):
-                self._hooks.callback(handle.remove)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._hooks.close()
-
-    def chosen(self) -> Layers:
-        """What was seen, with the default choice made."""
-        return default_choice(self.layers, self.activated, self.final, self.twins)
-
-    # --- modules -----------------------------------------------------------------------------------------------------------------
-
-    def _opens(self, path: str) -> Callable[..., None]:
-        def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-            if in_backward():
-                return
-            self._turn.acquire()  # replicas of one model in other threads wait until the first has been seen
-            if self._finished:
-                self._turn.release()
-                return
-            if not self.frames:
-                self._mode.__enter__()
-            given = list(tensors_in((args, kwargs)))
-            frame = _Frame(path, module, next(self.numbers), self.calls[path], tuple(id(t) for t in given))
-            self.calls[path] += 1
-            if self.frames:
-                self.frames[-1].has_layers = True
-            self.frames.append(frame)
-            if self.inputs:
-                for part, tensor in enumerate(given):
-                    flow = self.flows.get(tensor, Flow())
-                    self._record(Site(path, frame.call, "in", part), type(module).__name__, flow, tensor, role=flow.role)
-
-        return hook
-
-    def _closes(self, path: str) -> Callable[..., None]:
-        def hook(module: torch.nn.Module, args: Any, output: Any) -> None:
-            if in_backward() or self._finished or not self.frames or self.frames[-1].path != path:
-                return
-            frame = self.frames[-1]
-            try:
-                for part, tensor in enumerate(tensors_in(output)):
-                    self._module_output(frame, part, tensor)
-            finally:
-                self.frames.pop()
-                if not self.frames:
-                    self._mode.__exit__(None, None, None)
-                    self._close(output)
-                self._turn.release()
-
-        return hook
-
-    def _close(self, output: Any) -> None:
-        """The outermost module is through: its outputs tell which sites are only the logits."""
-        if output is None:  # it raised; the next forward will be the first
-            self.layers.clear()
-            return
-        self._finished = True
-        for tensor in tensors_in(output):
-            self.final |= self.flows.get(tensor, Flow()).forms
-        if self.done is not None:
-            self.done()
-
-    def _module_output(self, frame: _Frame, part: int, tensor: torch.Tensor) -> None:
-        flow = self.flows.get(tensor, Flow(sample=self._sample_axis(tensor)))
-        site = Site(frame.path, frame.call, "out", part)
-        made_here = flow.owner == frame.number
-        role = flow.role if made_here else Role.RESHAPE
-        if frame.has_layers:
-            role = Role.CONTAINER
-        elif role is Role.OTHER and any(p.ndim > 1 for p in frame.module.parameters(recurse=False)):
-            role = Role.WEIGHT
-        if role in (Role.NONLINEARITY, Role.SOFTMAX) and self.layers and self._is_last_function(frame, tensor):
-            old = self.layers.pop().site
-            flow = replace(flow, forms=frozenset(s for s in flow.forms if s != old) | ({site} if old in flow.forms else set()))
-            self.digests = {key: s for key, s in self.digests.items() if s != old}
-            self.functions[old.path.rpartition(".")[0], old.path.rpartition(".")[2][:-2]] -= 1
-        if role is Role.RECURRENT and tensor.dim() == 3:
-            batch_first = bool(getattr(frame.module, "batch_first", False)) and part == 0
-            flow = replace(flow, unit=2, sample=0 if batch_first else 1)
-        if role is Role.WEIGHT:
-            flow = replace(flow, pending=frozenset({site}), forms=frozenset({site}))
-        self.flows[tensor] = flow
-        self._record(site, type(frame.module).__name__, flow, tensor, role=role, leaf=not frame.has_layers)
-
-    def _is_last_function(self, frame: _Frame, tensor: torch.Tensor) -> bool:
-        """Whether the layer listed last is a function inside this module whose result is the module's own output."""
-        prefix = f"{frame.path}." if frame.path else ""
-        name = self.layers[-1].site.path
-        return name.startswith(prefix) and name.endswith("()") and "." not in name[len(prefix) :] and self._last is tensor
-
-    def _sample_axis(self, tensor: torch.Tensor) -> int | None:
-        """1 inside modules that say `batch_first=False`, else unknown."""
-        sequence_first = any(getattr(frame.module, "batch_first", True) is False for frame in self.frames)
-        return 1 if sequence_first and tensor.dim() == 3 else None
-
-    # --- functions ---------------------------------------------------------------------------------------------------------------
-
-    _last: torch.Tensor | None = None
-
-    def call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Run one torch function of the forward and note what becomes of its tensors."""
-        name = getattr(func, "__name__", "")
-        if name in ("__get__", "__set__", "size", "dim", "stride", "is_floating_point", "__len__") or in_backward():
-            return func(*args, **kwargs)
-        sources = [self.flows.get(t, Flow(sample=self._sample_axis(t))) for t in tensors_in((args, kwargs))]
-        shape = next((tuple(t.shape) for t in tensors_in((args, kwargs))), ())
-        result = func(*args, **kwargs)
-        for tensor in tensors_in(result):
-            self._function_output(name, args, kwargs, sources, shape, tensor)
-        return result
-
-    def _function_output(
-        self, name: str, args: tuple[Any, ...], kwargs: Any, sources: list[Flow], shape: tuple[int, ...], tensor: torch.Tensor
-    ) -> None:
-        first = next((s for s in sources if s.unit is not None or s.sample is not None), sources[0] if sources else Flow())
-        plain = name.rstrip("_") if not name.startswith("__") else name
-        role, threshold = _role(plain, args, kwargs)
-        unit, sample = _axes(plain, args, first, shape, tensor)
-        flow = Flow(role, self.frames[-1].number if self.frames else -1, unit, sample, threshold)
-        pending = frozenset[Site]().union(*(s.pending for s in sources))
-        if role in (Role.NONLINEARITY, Role.RECURRENT):
-            self.activated |= pending
-        elif plain in NORMS | RESHAPES | SUMS or role in (Role.DROPOUT, Role.POOL) or (plain in SCALES and len(sources) == 1):
-            flow = replace(flow, pending=pending)
-        if plain in RESHAPES or role is Role.SOFTMAX or plain == "sigmoid":
-            flow = replace(flow, forms=first.forms)
-        if role in (Role.NONLINEARITY, Role.SOFTMAX):
-            path = self.frames[-1].path if self.frames else ""
-            site = Site(f"{path}.{plain}()".lstrip("."), self.functions[path, plain])
-            self.functions[path, plain] += 1
-            if flow.forms:
-                flow = replace(flow, forms=flow.forms | {site})
-            self.flows[tensor] = flow
-            self._last = tensor
-            self._record(site, plain, flow, tensor, role=role)
-        else:
-            self.flows[tensor] = flow
-
-    # --- lines -------------------------------------------------------------------------------------------------------------------
-
-    def _record(self, site: Site, kind: str, flow: Flow, tensor: torch.Tensor, role: Role, leaf: bool = True) -> None:
-        if tensor.dim() < 2 or tensor.is_complex() or not tensor.dtype.is_floating_point:
-            return
-        sample = 0 if flow.sample is None else flow.sample
-        unit, note = flow.unit, ""
-        if unit is None or unit >= tensor.dim() or unit == sample:
-            unit = 1 if tensor.dim() == 2 or tensor.dim() > 3 else 2
-            note = "unit axis by rank, override with axes="
-        threshold = flow.threshold if role in (Role.NONLINEARITY, Role.SOFTMAX) else 0.0
-        left_out = ""
-        if self.samples is not None and tensor.shape[sample] != self.samples:
-            left_out = f"axis {sample} has {tensor.shape[sample]} entries for {self.samples} samples: say axes={{…}}"
-        layer = Layer(
-            site, kind, role, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), Axes(unit, sample),
-            threshold, leaf, left_out, note,
-        )  # fmt: skip
-        self.layers.append(layer)
-        twin = self._twin(site, tensor)
-        if twin is not None:
-            self.twins[site] = twin
-        if self.seen is not None:
-            self.seen(layer, tensor)
-
-    def _twin(self, site: Site, tensor: torch.Tensor) -> Site | None:
-        """An earlier site with the same values on the first two samples; constant tensors are nobody's twin."""
-        with torch._C.DisableTorchFunction():
-            few = tensor.detach()[:2].contiguous()
-            if few.numel() == 0 or bool((few == few.flatten()[0]).all()):
-                return None
-            memory = few.cpu().view(torch.uint8).numpy()
-        key = (tuple(tensor.shape), str(tensor.dtype), hashlib.blake2b(memory, digest_size=16).digest())
-        return None if (earlier := self.digests.setdefault(key, site)) == site else earlier
-
-
-class _Functions(TorchFunctionMode):
-    """Hands every torch function that runs in this thread to a trace."""
-
-    def __init__(self, trace: Trace) -> None:
-        super().__init__()
-        self.trace = trace
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        return self.trace.call(func, args, kwargs or {})
-
-
-def _role(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Role, float | None]:
-    if name in NONLINEARITIES:
-        rule = NONLINEARITIES[name]
-        threshold = rule(args, kwargs) if callable(rule) else rule
-        return (Role.OTHER, 0.0) if threshold is None else (Role.NONLINEARITY, threshold)
-    if name in SOFTMAX:
-        return Role.SOFTMAX, None
-    for role, known in ((Role.RECURRENT, RECURRENT), (Role.NORM, NORMS), (Role.RESHAPE, RESHAPES)):
-        if name in known:
-            return role, 0.0
-    if name in ("linear", "bilinear", "multi_head_attention_forward") or name.startswith("conv"):
-        return Role.WEIGHT, 0.0
-    if name.startswith("embedding"):
-        return Role.LOOKUP, 0.0
-    if "pool" in name or name in ("interpolate", "upsample"):
-        return Role.POOL, 0.0
-    return (Role.DROPOUT if "dropout" in name else Role.OTHER), 0.0
-
-
-def _axes(name: str, args: tuple[Any, ...], source: Flow, shape: tuple[int, ...], out: torch.Tensor) -> tuple[int | None, int | None]:
-    """The unit and sample axes of a function's result, as far as they follow from its input; the unit axis is None otherwise."""
-    rank = out.dim()
-    if name.startswith("conv"):
-        return 1, source.sample
-    if name in WEIGHTS_LAST or name.startswith("embedding") or name in RECURRENT:
-        return max(rank - 1, 0), source.sample if rank == len(shape) else None
-    if name in ("batch_norm", "group_norm", "instance_norm") or "pool" in name:
-        return 1, source.sample
-    if name in ("layer_norm", "rms_norm"):
-        return (rank - 1 if source.unit is None else source.unit), source.sample
-    if name in ("permute", "transpose", "swapaxes") and rank == len(shape):
-        order = _order(name, args, rank)
-        if order is not None:
-            return tuple(None if axis is None else order.index(axis) for axis in (source.unit, source.sample))  # type: ignore
-    if rank == len(shape) and (tuple(out.shape) == shape or name not in RESHAPES or name == "__getitem__"):
-        return source.unit, source.sample
-    return (1 if rank == 2 else None), None
-
-
-def _order(name: str, args: tuple[Any, ...], rank: int) -> list[int] | None:
-    numbers = args[1] if len(args) > 1 and isinstance(args[1], tuple | list) else args[1:]
-    if not all(isinstance(n, int) for n in numbers):
-        return None
-    axes = [int(n) % rank for n in numbers]
-    if name == "permute":
-        return axes if sorted(axes) == list(range(rank)) else None
-    order = list(range(rank))
-    if len(axes) != 2:
-        return None
-    order[axes[0]], order[axes[1]] = order[axes[1]], order[axes[0]]
-    return order
+def name_of(func: Any) -> str:
+    """A torch function's name: of the property where it reads one, without the underscore of the in-place form."""
+    name = getattr(func, "__name__", "")
+    if name == "__get__":
+        return getattr(getattr(func, "__self__", None), "__name__", "")
+    return ops.plain(name)
 
 
 def in_backward() -> bool:
     """Whether autograd is running: activation checkpointing repeats forwards there, which must not count twice."""
     return torch._C._current_graph_task_id() != -1
 
+
+def _class_of(module: torch.nn.Module) -> tuple[str, tuple[str, ...]]:
+    """Name and full names of the class and its bases, without what parametrisation puts in front."""
+    classes = type(module).__mro__
+    if torch.nn.utils.parametrize.is_parametrized(module):
+        classes = classes[1:]
+    own = classes[: classes.index(torch.nn.Module)]
+    return classes[0].__name__, tuple(f"{c.__module__}.{c.__qualname__}" for c in own)
+
+
+def _axes(
+    func: Any, name: str, args: Any, kwargs: Any, source: Flow, shape: tuple[int, ...], out: torch.Tensor
+) -> tuple[int | None, int | None, bool]:
+    """Unit axis, sample axis, and whether samples share theirs with something else, of a function's result."""
+    rank, unit, sample, mixed = out.dim(), source.unit, source.sample, source.mixed
+    if name == "_pack_padded_sequence":
+        return 1, 0, True
+    if name == "_pad_packed_sequence":
+        return 2, 0 if args[2] else 1, False
+    if name in ops.SAME or name in ops.PARTS or name in ops.REDUCTIONS:
+        went = _went(func, name, args, kwargs, shape, _shape(out))
+        units, samples = (None if axis is None or axis >= len(went) else went[axis] for axis in (unit, sample))
+        if samples is not None:  # of an axis that samples share the first piece is theirs
+            mixed = not samples.alone or (mixed and samples.whole)
+        elif sample is not None:
+            mixed = True
+        return None if units is None else units.last, None if samples is None else samples.first, mixed
+    if name == "stack":
+        at = int(kwargs.get("dim", args[1] if len(args) > 1 else 0)) % rank
+        return None if unit is None else unit + (unit >= at), None if sample is None else sample + (sample >= at), mixed
+    if name in ops.RECURRENT and mixed and rank == 3:  # what is left of a packed sequence is no sequence
+        return 2, 1, False
+    if rank != len(shape) and not name.startswith("embedding"):
+        sample = None
+    if name in ops.LAST:
+        unit = max(rank - 1, 0)
+    elif (
+        name.startswith("conv")
+        or name in ("batch_norm", "group_norm", "instance_norm")
+        or ("pool" in name and unit is None)
+    ):
+        unit = 1
+    elif name in ("layer_norm", "rms_norm") and unit is None:
+        unit = rank - 1
+    elif rank != len(shape):
+        unit = None
+    return unit, sample, mixed
+
+
+def _went(
+    func: Any, name: str, args: Any, kwargs: Any, old: tuple[int, ...], new: tuple[int, ...]
+) -> list[ops.Went | None]:
+    """Where the axes of a function's input are in its result."""
+    if name in ops.CUTS:
+        return ops.regrouped(old, new)
+    if name in ops.REDUCTIONS and len(new) != len(old):
+        return ops.reduced(len(old), len(new), args, kwargs)
+    strides = _strides(func, args, kwargs, old)
+    went: list[ops.Went | None] = [None] * len(old)
+    for axis, tag in enumerate(_TAGS[: len(old)] if strides is not None else ()):
+        at = [(stride, -k) for k, stride in enumerate(strides or ()) if stride and stride % tag == 0]
+        went[axis] = (
+            ops.Went(-min(at)[1], -min(at)[1]) if at else None
+        )  # a new axis of size 1 may have a multiple of the stride
+    if len(new) == len(old) and (strides is None or name in ("expand", "expand_as")):
+        by_index = name == "__getitem__" and _chooses_samples(args[1])
+        went = [to or (None if by_index and not axis else ops.Went(axis, axis)) for axis, to in enumerate(went)]
+    return went
+
+
+def _chooses_samples(index: Any) -> bool:
+    """Whether an index picks some of the first axis by number or by mask."""
+    first = index[0] if isinstance(index, tuple) and index else index
+    return isinstance(first, torch.Tensor | list)
+
+
+_TAGS = (1009, 1013, 1019, 1021, 1031, 1033, 1039, 1049, 1051)
+
+
+def _strides(func: Any, args: Any, kwargs: Any, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Strides of the result where the function is a view: run on a tensor without memory whose axes are told apart by prime strides."""
+    if not args or not isinstance(args[0], torch.Tensor) or len(shape) > len(_TAGS) or _shape(args[0]) != shape:
+        return None
+    with torch._C.DisableTorchFunction(), torch.no_grad():
+        tagged = torch.empty_strided(shape, _TAGS[: len(shape)], device="meta")
+        try:
+            result = next(tensors_in(func(tagged, *args[1:], **kwargs)), None)
+        except Exception:  # no view: it needs values, or another device
+            return None
+    return result.stride() if result is not None and result._base is tagged else None
+
+
+def _at_zero(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
+    """What a nonlinearity gives for 0, as this dtype rounds it."""
+    given = next(tensors_in((args, kwargs)))
+    with torch._C.DisableTorchFunction(), torch.no_grad():
+        zero = torch.zeros(1, dtype=given.dtype, device=given.device)
+        rest = {key: value for key, value in kwargs.items() if key not in ("input", "out")}
+        return float(func(zero, *args[1:], **rest))
+
+
+def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
+    return () if tensor.is_nested else tuple(tensor.shape)
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """How often a tensor's memory was written; inference tensors do not count it."""
+    return 0 if tensor.is_inference() else tensor._version

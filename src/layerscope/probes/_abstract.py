@@ -27,7 +27,9 @@ class AbstractProbe(abc.ABC):
     def __enter__(self) -> Self: ...
 
     @abc.abstractmethod
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     @abc.abstractmethod
     def describe(self, batch: Any, inputs: bool = False) -> Layers:
@@ -39,9 +41,18 @@ class AbstractProbe(abc.ABC):
 
     @abc.abstractmethod
     def watch(
-        self, choose: Callable[[Layers], Layers], read: Read, sink: Callable[[Layer, Any], None], port: str
+        self,
+        early: Callable[[Layer], Layer | None],
+        choose: Callable[[Layers, bool], Layers],
+        read: Read,
+        sink: Callable[[Layer, Any], None],
+        inputs: bool = False,
     ) -> AbstractContextManager[None]:
-        """Read the user's own calls while the context lasts; `choose` is asked once, after the first forward has shown the sites."""
+        """Read the user's own calls while the context lasts.
+
+        `choose` is asked whenever a forward has shown sites that were not known, and told whether the whole model ran; what such a forward shows is read at once where `early`
+        gives the layer as it would be read, None where it cannot be chosen. `sink` gets what was read when a forward is through.
+        """
 
     @abc.abstractmethod
     def untrained(self, seed: int = 0) -> "AbstractProbe":

@@ -7,9 +7,9 @@ import copy
 import functools
 import hashlib
 import random
+import sys
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, Self
@@ -19,12 +19,18 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from .._errors import DtypeError, ShapeError, SiteError
-from .._site import WHOLE, Activations
+from .._site import WHOLE, Activations, Site
 from ..inventory import Layer, Layers
-from ..inventory.torch import Trace, in_backward, tensors_in, unwrapped
+from ..inventory._operations import counts
+from ..inventory.torch import Numbers, Trace, in_backward, name_of, tensors_in, unwrapped
 from ._abstract import AbstractProbe, Read
 
 AMP = {"bf16": torch.bfloat16, "bfloat16": torch.bfloat16, "fp16": torch.float16, "float16": torch.float16}
+
+CHANGING = (
+    "The model's control flow depends on the data: leave these sites out with exclude=, name others with layers=, or measure with "
+    "ls.watch around your own calls."
+)
 
 
 class TorchProbe(AbstractProbe):
@@ -35,12 +41,20 @@ class TorchProbe(AbstractProbe):
     """
 
     def __init__(
-        self, model: torch.nn.Module, *, device: Any = None, amp: str | None = None, forward: Callable[..., Any] | None = None
+        self,
+        model: torch.nn.Module,
+        *,
+        device: Any = None,
+        amp: str | None = None,
+        forward: Callable[..., Any] | None = None,
     ) -> None:
         if amp is not None and amp not in AMP:
             raise DtypeError(f"amp={amp!r} is no autocast type. Choose one of {', '.join(map(repr, AMP))}, or None.")
+        _check_runs(model, device)
         self.model, self.device, self.amp, self.forward = model, device, amp, forward
         self._restore = ExitStack()
+        self._ran: frozenset[str] = frozenset(path for path, _ in self._root.named_modules())
+        self._found: Layers | None = None
 
     # --- leaving the model as it was ---------------------------------------------------------------------------------------------
 
@@ -58,42 +72,79 @@ class TorchProbe(AbstractProbe):
             self._restore = undo.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._restore.close()
 
     # --- our own forwards --------------------------------------------------------------------------------------------------------
 
     def describe(self, batch: Any, inputs: bool = False) -> Layers:
-        trace = Trace(self.model, batch.size, inputs=inputs)
-        with trace:
-            self._forward(batch)
-        return trace.chosen()
+        trace = Trace(batch.size, inputs=inputs)
+        with Hooks(self._root, trace), Functions(trace):
+            trace.gave(self._forward(batch, trace.given))
+        self._ran = frozenset(path for path, _ in trace.ran)
+        self._found = trace.found()
+        return self._found
 
     def run(self, batch: Any, layers: tuple[Layer, ...], read: Read) -> tuple[Any, Mapping[Layer, Any]]:
         found: dict[Layer, Any] = {}
         device = _device_of(self.model)
-        mask = None if batch.samples.mask is None else torch.from_numpy(np.ascontiguousarray(batch.samples.mask)).to(device)
+        mask = (
+            None
+            if batch.samples.mask is None
+            else torch.from_numpy(np.ascontiguousarray(batch.samples.mask)).to(device)
+        )
 
         def seen(layer: Layer, tensor: torch.Tensor) -> None:
+            if layer in found:
+                raise SiteError(
+                    f"batch {batch.number}: {layer.site} was read twice in one forward; run the model in one thread."
+                )
             found[layer] = read(layer, activations(layer, tensor, len(batch.samples), batch.size, mask))
 
-        with Listener(self.model, layers, seen):
+        wanted = Wanted(layers)
+        listener = Listener(wanted, seen, self._news(layers))
+
+        def needed(path: str) -> bool:  # functions are named after the module they run in
+            return bool(wanted.functions) or path in wanted.modules or path not in self._ran
+
+        with Hooks(self._root, listener, needed), Functions(listener) if wanted.functions else nullcontext():
             output = self._forward(batch)
         missing = [str(layer.site) for layer in layers if layer not in found]
         if missing:
             raise SiteError(
-                f"batch {batch.number}: {', '.join(missing)} did not run, though the first forward ran it. The model's control flow "
-                "depends on the data: leave these sites out with exclude=, or measure them with ls.watch around your own calls."
+                f"batch {batch.number}: {', '.join(missing)} did not run, though the first forward ran it. {CHANGING}"
+            )
+        if listener.unknown:
+            raise SiteError(
+                f"batch {batch.number}: {', '.join(listener.unknown)} ran, though the first forward did not run it. {CHANGING}"
             )
         return _first(output, len(batch.samples)), found
 
-    def _forward(self, batch: Any) -> Any:
+    def _news(self, layers: tuple[Layer, ...]) -> Callable[[str, torch.nn.Module], bool]:
+        """Whether a module that did not run in the first forward would have been chosen: its class was, by default or everywhere."""
+        chosen = {layer.site for layer in layers}
+        by_default = self._found is not None and chosen == {layer.site for layer in self._found.read}
+        spared = (
+            set[str]() if by_default or self._found is None else {x.kind for x in self._found if x.site not in chosen}
+        )
+        kinds = {layer.kind for layer in layers} - spared
+        return lambda path, module: path not in self._ran and type(module).__name__ in kinds
+
+    @property
+    def _root(self) -> torch.nn.Module:
+        return unwrapped(self.model)
+
+    def _forward(self, batch: Any, given: Callable[[Any], None] | None = None) -> Any:
         args, kwargs = self._placed(batch.args), self._placed(batch.kwargs)
+        if given is not None:
+            given((args, kwargs))
         autocast = torch.autocast(_device_of(self.model).type, AMP[self.amp]) if self.amp else nullcontext()
         with torch.no_grad(), autocast:
             if self.forward is not None:
                 return self.forward(self.model, kwargs or (args[0] if len(args) == 1 else args))
-            return self.model(*args, **kwargs)
+            return self._root(*args, **kwargs)  # without replicas, and without waiting for other processes
 
     def _placed(self, value: Any) -> Any:
         """Inputs as tensors on the model's device; NumPy float64 in the dtype of the model, as nobody trains in NumPy's default."""
@@ -113,33 +164,15 @@ class TorchProbe(AbstractProbe):
 
     @contextmanager
     def watch(
-        self, choose: Callable[[Layers], Layers], read: Read, sink: Callable[[Layer, Any], None], port: str
+        self,
+        early: Callable[[Layer], Layer | None],
+        choose: Callable[[Layers, bool], Layers],
+        read: Read,
+        sink: Callable[[Layer, Any], None],
+        inputs: bool = False,
     ) -> Iterator[None]:
-        early: list[tuple[Layer, Any]] = []
-        lock = threading.Lock()
-
-        def seen_first(layer: Layer, tensor: torch.Tensor) -> None:
-            if port == "both" or layer.site.port == port:
-                early.append((layer, read(layer, activations(layer, tensor))))
-
-        def seen(layer: Layer, tensor: torch.Tensor) -> None:
-            result = read(layer, activations(layer, tensor))
-            with lock:  # replicas of DataParallel run in threads
-                sink(layer, result)
-
-        with _eager(), ExitStack() as attached:
-
-            def done() -> None:
-                layers = {layer.site: layer for layer in choose(trace.chosen()).read}
-                for layer, result in early:
-                    if layer.site in layers:
-                        sink(layers[layer.site], result)
-                early.clear()
-                attached.close()
-                attached.enter_context(Listener(self.model, tuple(layers.values()), seen))
-
-            trace = Trace(self.model, None, seen_first, done, inputs=port != "out")
-            attached.enter_context(trace)
+        watcher = Watcher(early, choose, lambda layer, tensor: read(layer, activations(layer, tensor)), sink, inputs)
+        with _eager(), Hooks(self._root, watcher), watcher:
             yield
 
     def untrained(self, seed: int = 0) -> "TorchProbe":
@@ -182,140 +215,262 @@ class TorchProbe(AbstractProbe):
         }
 
 
-class Listener:
-    """Hooks at the chosen sites of a model, as long as the context lasts; `seen` gets each layer with its tensor."""
+class Wanted:
+    """The chosen sites, by the call at which they are read."""
 
-    def __init__(self, model: torch.nn.Module, layers: tuple[Layer, ...], seen: Callable[[Layer, torch.Tensor], None]) -> None:
-        self.root, self.seen, self.here = unwrapped(model), seen, _Here()
-        self.modules: dict[str, dict[tuple[int, str], list[Layer]]] = defaultdict(lambda: defaultdict(list))
-        self.functions: dict[tuple[str, str, int], Layer] = {}
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self.modules: dict[str, dict[tuple[int, str], list[Layer]]] = {}
+        self.functions: dict[tuple[str, str], dict[int, Layer]] = {}
         for layer in layers:
             site = layer.site
             if site.path.endswith("()"):
                 path, _, name = site.path.rpartition(".")
-                self.functions[path, name[:-2], site.call] = layer
+                self.functions.setdefault((path, name[:-2]), {})[site.call] = layer
             else:
-                self.modules[site.path][site.call, site.port].append(layer)
-        self._hooks = ExitStack()
+                self.modules.setdefault(site.path, {}).setdefault((site.call, site.port), []).append(layer)
 
-    def __enter__(self) -> "Listener":
-        for path, module in self.root.named_modules():
-            wanted = self.modules.get(path)
-            if self.functions or path == "" or (wanted and any(port == "in" for _, port in wanted)):
-                opens = module.register_forward_pre_hook(Hook(self.opens, path, path == ""), prepend=path == "", with_kwargs=True)
-                self._hooks.callback(opens.remove)
-            if self.functions or path == "" or wanted:
-                closes = module.register_forward_hook(Hook(self.closes, path, path == ""), always_call=True)
-                self._hooks.callback(closes.remove)
-        return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._hooks.close()
+class Listener:
+    """Follows one forward and reads the chosen sites; `seen` gets each layer with its tensor.
 
-    def opens(self, path: str, whole: bool, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        here = self.here
-        if in_backward():
-            return
-        if whole:
-            here.calls.clear()
-            here.inside = True
-        if self.functions:
-            if not here.paths:
-                here.calls.clear()
-                here.mode = _Functions(self)
-                here.mode.__enter__()
-            here.paths.append(path)
-        wanted = self.modules.get(path)
-        if wanted:
-            layers = wanted.get((self._call(path, "in"), "in"), ())
-            self._give(layers, tensors_in((args, kwargs)))
+    `news` are paths and classes of modules that did not run before and should not now; they, and calls beyond the chosen ones where all
+    were chosen, are named in `unknown`.
+    """
 
-    def closes(self, path: str, whole: bool, module: torch.nn.Module, args: Any, output: Any) -> None:
-        here = self.here
-        if in_backward():
-            return
-        wanted = self.modules.get(path)
-        try:
-            if wanted and output is not None:
-                call = self._call(path, "out")
-                layers = wanted.get((call, "out"), ())
-                if isinstance(output, torch.Tensor):
-                    for layer in layers:
-                        if not layer.site.part:
-                            self.seen(layer, output)
-                else:
-                    self._give(layers, tensors_in(output))
-        finally:
-            if whole:
-                here.inside = False
-            if self.functions and here.paths:
-                here.paths.pop()
-                if not here.paths and here.mode is not None:
-                    here.mode.__exit__(None, None, None)
-                    here.mode = None
+    def __init__(
+        self,
+        wanted: Wanted,
+        seen: Callable[[Layer, torch.Tensor], None],
+        news: Callable[[str, torch.nn.Module], bool] | None = None,
+    ) -> None:
+        self.wanted, self.seen, self.news = wanted, seen, news
+        self.numbers, self.unknown = Numbers(), dict[str, None]()
+        self._calls: list[tuple[str, torch.nn.Module, int, BaseException | None]] = []
 
-    def function(self, name: str, result: Any) -> None:
-        """A torch function ran inside the model."""
-        here = self.here
-        path = here.paths[-1]
-        plain = name.rstrip("_")
-        layer = self.functions.get((path, plain, self._call(path, f"{plain}()")))
-        if layer is not None:
-            for tensor in tensors_in(result):
-                self.seen(layer, tensor)
-                break
+    def opens(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        call = self.numbers.next(path)
+        self._calls.append((path, module, call, sys.exception()))
+        wanted = self.wanted.modules.get(path)
+        if wanted is not None:
+            if (layers := wanted.get((call, "in"))) is not None:
+                self._give(layers, (args, kwargs))
+            self._check_known(path, call, {known for known, _ in wanted})
+        elif self.news is not None and self.news(path, module):
+            self.unknown[path] = None
 
-    def _call(self, path: str, what: str) -> int:
-        """Which use this is in the running forward; a layer that the user calls alone is a forward of its own."""
-        here = self.here
-        if not here.inside and not here.paths:
-            return 0
-        number = here.calls[path, what]
-        here.calls[path, what] = number + 1
-        return number
+    def closes(self, path: str, module: torch.nn.Module, output: Any) -> None:
+        if not self._calls or self._calls[-1][:2] != (path, module):
+            return  # it never opened: a hook of the user raised before ours
+        _, _, call, outside = self._calls.pop()
+        wanted = self.wanted.modules.get(path)
+        if wanted is not None and sys.exception() is outside and (layers := wanted.get((call, "out"))) is not None:
+            self._give(layers, output)
 
-    def _give(self, layers: "list[Layer] | tuple[()]", tensors: Iterator[torch.Tensor]) -> None:
-        if layers:
-            parts = list(tensors)
+    def function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run one torch function of the forward, and read its result where it is a chosen site."""
+        result = func(*args, **kwargs)
+        if counts(name := name_of(func)):
+            path = self._calls[-1][0] if self._calls else ""
+            call = self.numbers.next(path, name)
+            if (wanted := self.wanted.functions.get((path, name))) is not None:
+                if (layer := wanted.get(call)) is not None:
+                    self._give([layer], result)
+                self._check_known(f"{path}.{name}()".lstrip("."), call, set(wanted))
+        return result
+
+    def _check_known(self, path: str, call: int, known: set[int]) -> None:
+        """All calls so far were chosen, and now there is one more."""
+        if call == max(known) + 1 == len(known):
+            self.unknown[str(Site(path, call))] = None
+
+    def _give(self, layers: list[Layer], value: Any) -> None:
+        parts = [value] if isinstance(value, torch.Tensor) else list(tensors_in(value))
+        with torch._C.DisableTorchFunction():
             for layer in layers:
                 if layer.site.part < len(parts):
                     self.seen(layer, parts[layer.site.part])
 
 
-class _Here(threading.local):
-    """Where the forward of this thread is."""
+class Watcher:
+    """Follows the user's own forwards: a forward is the outermost call of any module of the model, in any thread.
+
+    A module call that no forward had before is traced, which shows its sites; all others are listened to. What a forward gave is passed
+    on when it is through, so one that raises counts nowhere.
+    """
+
+    def __init__(
+        self,
+        early: Callable[[Layer], Layer | None],
+        choose: Callable[[Layers, bool], Layers],
+        read: Callable[[Layer, torch.Tensor], Any],
+        sink: Callable[[Layer, Any], None],
+        inputs: bool,
+    ) -> None:
+        self.early, self.choose, self.read, self.sink, self.inputs = early, choose, read, sink, inputs
+        self._found: dict[Site, Layer] = {}
+        self._chosen: dict[Site, Layer] = {}
+        self._wanted = Wanted(())
+        self._ran: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
+        self._here = _Forward()
+
+    def __enter__(self) -> "Watcher":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        interrupted = bool(self._here.open)
+        self._here.clear()
+        if interrupted and kind is None:
+            raise SiteError(
+                "watch: a forward was interrupted and the with block went on; what came after it was not counted."
+            )
+
+    def opens(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        here = self._here
+        if here.listener is None:
+            here.listener = Listener(self._wanted, self._keep)
+        here.open.append((path, module, sys.exception()))
+        if here.trace is None and (path, here.listener.numbers.seen[path, ""]) not in self._ran:
+            here.trace, here.traced = Trace(None, self._read_early, self.inputs, here.listener.numbers), len(here.open)
+        if here.mode is None and (here.trace is not None or here.listener.wanted.functions):
+            here.mode, here.moded = Functions(here), len(here.open)
+            here.mode.__enter__()
+        here.now.opens(path, module, args, kwargs)
+
+    def closes(self, path: str, module: torch.nn.Module, output: Any) -> None:
+        here = self._here
+        if not here.open or here.open[-1][:2] != (path, module) or here.listener is None:
+            return
+        failed = sys.exception() is not here.open[-1][2]
+        try:
+            here.now.closes(path, module, output)
+            if here.trace is not None and here.traced == len(here.open) and not failed:
+                if not path:
+                    here.trace.gave(output)
+                here.kept += self._learn(here.trace)
+                here.listener.wanted = self._wanted
+            if len(here.open) == 1 and not failed:
+                self._pass_on(here)
+        finally:
+            here.close()
+
+    def _pass_on(self, here: "_Forward") -> None:
+        unknown = here.listener.unknown if here.listener is not None else {}
+        if unknown:
+            raise SiteError(f"watch: {', '.join(unknown)} ran, though no forward before did. {CHANGING}")
+        with self._lock:
+            for layer, result in here.kept:
+                self.sink(layer, result)
+
+    def _keep(self, layer: Layer, tensor: torch.Tensor) -> None:
+        self._here.kept.append((layer, self.read(layer, tensor)))
+
+    def _read_early(self, layer: Layer, tensor: torch.Tensor) -> Any:
+        """Read before the choice is made, by the rules that will hold then; None where it cannot be chosen."""
+        ruled = self._chosen.get(layer.site) or (None if layer.site in self._found else self.early(layer))
+        return None if ruled is None else self.read(ruled, tensor)
+
+    def _learn(self, trace: Trace) -> list[tuple[Layer, Any]]:
+        """The sites of a part of the model that ran for the first time, and what was read there."""
+        with self._lock:
+            for layer in trace.found():
+                self._found.setdefault(layer.site, layer)
+            self._chosen = {
+                layer.site: layer for layer in self.choose(Layers(self._found.values()), ("", 0) in trace.ran).read
+            }
+            self._wanted = Wanted(self._chosen.values())
+            self._ran |= trace.ran
+            read = [site for site in trace.layers if site in self._chosen]
+            assert all(trace.values.get(site) is not None for site in read), (
+                "early must give every layer that can be chosen"
+            )
+            return [(self._chosen[site], trace.values[site]) for site in read]
+
+
+class _Forward(threading.local):
+    """The forward that runs in this thread: its open calls, who follows it, and what was read."""
 
     def __init__(self) -> None:
-        self.calls: Counter[tuple[str, str]] = Counter()
-        self.inside = False
-        self.paths: list[str] = []
-        self.mode: _Functions | None = None
+        self.open: list[tuple[str, torch.nn.Module, BaseException | None]] = []
+        self.kept: list[tuple[Layer, Any]] = []
+        self.listener: Listener | None = None
+        self.trace: Trace | None = None
+        self.mode: Functions | None = None
+        self.traced = self.moded = 0
+
+    @property
+    def now(self) -> Any:
+        return self.trace or self.listener
+
+    def function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        return self.now.function(func, args, kwargs)
+
+    def close(self) -> None:
+        """The innermost call is through, and what began with it ends with it."""
+        depth = len(self.open)
+        if self.mode is not None and self.moded == depth:
+            self.mode.__exit__(None, None, None)
+            self.mode = None
+        if self.traced == depth:
+            self.trace, self.traced = None, 0
+        self.open.pop()
+        if not self.open:
+            self.kept, self.listener = [], None
+
+    def clear(self) -> None:
+        """Close what an interrupted forward left open."""
+        while self.open:
+            self.close()
 
 
-class _Functions(TorchFunctionMode):
-    """Shows a listener the functions it wants."""
+class Functions(TorchFunctionMode):
+    """Hands every torch function that runs in this thread to whoever follows the forward."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, follower: Any) -> None:
         super().__init__()
-        self.listener = listener
-        self.names = {name for _, name, _ in listener.functions}
+        self.follower = follower
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "")
-        if (name in self.names or name.rstrip("_") in self.names) and not in_backward():
-            self.listener.function(name, result)
-        return result
+        if in_backward():
+            return func(*args, **(kwargs or {}))
+        return self.follower.function(func, args, kwargs or {})
+
+
+class Hooks:
+    """A pair of hooks at the modules of a model, at those paths that are `wanted`, as long as the context lasts."""
+
+    def __init__(self, root: torch.nn.Module, follower: Any, wanted: Callable[[str], bool] = lambda path: True) -> None:
+        self.root, self.follower, self.wanted = root, follower, wanted
+        self._placed = ExitStack()
+
+    def __enter__(self) -> "Hooks":
+        for path, module in self.root.named_modules():
+            if self.wanted(path):
+                opens = module.register_forward_pre_hook(Hook(self.follower.opens, path), with_kwargs=True)
+                closes = module.register_forward_hook(Hook(self.follower.closes, path, after=True), always_call=True)
+                self._placed.callback(opens.remove)
+                self._placed.callback(closes.remove)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._placed.close()
 
 
 class Hook:
     """A hook that lives on the user's module only as long as we listen: copied or saved with the module, it becomes inert."""
 
-    def __init__(self, call: Callable[..., None], path: str, whole: bool) -> None:
-        self.call, self.path, self.whole = call, path, whole
+    def __init__(self, call: Callable[..., None], path: str, after: bool = False) -> None:
+        self.call, self.path, self.after = call, path, after
 
-    def __call__(self, module: torch.nn.Module, *rest: Any) -> None:
-        self.call(self.path, self.whole, module, *rest)
+    def __call__(self, module: torch.nn.Module, args: Any, given: Any) -> None:
+        if in_backward():
+            return
+        if self.after:
+            self.call(self.path, module, given)
+        else:
+            self.call(self.path, module, args, given)
 
     def __deepcopy__(self, memo: Any) -> Any:
         return nullcontext().__exit__
@@ -326,7 +481,11 @@ class Hook:
 
 
 def activations(
-    layer: Layer, tensor: torch.Tensor, samples: int | None = None, size: int | None = None, mask: torch.Tensor | None = None
+    layer: Layer,
+    tensor: torch.Tensor,
+    samples: int | None = None,
+    size: int | None = None,
+    mask: torch.Tensor | None = None,
 ) -> Activations:
     """A tensor as a tally reads it: detached, without padded samples, with its memory where the host can see it.
 
@@ -358,7 +517,9 @@ def activations(
             host = (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()
     elif tensor.layout != torch.strided:
         tensor = tensor.to_dense()
-    return Activations(tensor, layer.axes, _namespace(), 0.0 if layer.threshold is None else layer.threshold, mask, host, dtype)
+    return Activations(
+        tensor, layer.axes, _namespace(), 0.0 if layer.threshold is None else layer.threshold, mask, host, dtype
+    )
 
 
 @functools.cache
@@ -366,6 +527,30 @@ def _namespace() -> Any:
     import array_api_compat.torch as xp
 
     return xp
+
+
+def _check_runs(model: torch.nn.Module, device: Any) -> None:
+    """Raise for models in which nothing can be read, before anything is done to them."""
+    tensors = {name: t for name, t in (*model.named_parameters(), *model.named_buffers())}
+    lazy = [name for name, t in tensors.items() if torch.nn.parameter.is_lazy(t)]
+    if lazy:
+        raise SiteError(
+            f"model: {', '.join(lazy)} have no shape yet. Call the model once before it is measured: model(batch)."
+        )
+    meta = [name for name, t in tensors.items() if t.is_meta]
+    if meta:
+        raise SiteError(
+            f"model: {meta[0]} and {len(meta) - 1} more are on the meta device and hold no values. Load the weights first."
+        )
+    if isinstance(unwrapped(model), torch.jit.ScriptModule):
+        raise SiteError(
+            "model: a TorchScript module runs outside Python, where its layers cannot be read. Pass the module it was made from."
+        )
+    devices = {t.device for t in tensors.values()}
+    if device is not None and len(devices) > 1:
+        raise SiteError(
+            f"device={device!r}: the model lies on {', '.join(map(str, devices))}. Leave device= out, and it runs where it is."
+        )
 
 
 def _first(output: Any, samples: int) -> Any:
@@ -406,5 +591,3 @@ def _eager() -> Iterator[None]:
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
-
-
