@@ -238,13 +238,15 @@ def test_a_zero_is_a_zero_and_names_its_layer() -> None:
         built[0].parts["fc"].weight.zero_()
         built[0].parts["fc"].bias.fill_(-1)
     built(images())
-    zero: Any = ts.network_efficiency(built)
+    zero = ts.network_efficiency(built)
     assert isinstance(zero, float)
+    assert isinstance(zero, ts.TensorState.ZeroEfficiency)
     assert zero == 0.0
     assert zero.note == "efficiency 0 at 0.parts.fc_post_states"
     assert (str(zero), f"{100 * zero:.1f}%") == ("0.0 (efficiency 0 at 0.parts.fc_post_states)", "0.0%")
     assert pickle.loads(pickle.dumps(zero)).note == zero.note
-    entries: Any = ts.network_efficiency([0.5, 0.0, 0.0])
+    entries = ts.network_efficiency([0.5, 0.0, 0.0])
+    assert isinstance(entries, ts.TensorState.ZeroEfficiency)
     assert entries.note == "efficiency 0 at entry 1, counted from 0; entry 2, counted from 0"
     assert ts.aIQ(zero, 0.9, 2) == 0.0
 
