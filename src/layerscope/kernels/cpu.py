@@ -44,6 +44,7 @@ TILE = 4096  # positions a tile of uint16: 8 KB
 AHEAD = 8192  # bytes between what is read and what is asked for: with it, memory is read at 95 % of its speed instead of 65 %
 FEW = 12  # positions: a run of fewer is slower than turning the array round
 SHORT = 512  # runs of fewer positions are checked for NaN a sample at a time
+GROUP = 8192  # rows packed before they are counted
 BLOCK = 64  # rows whose hashes are made, and whose slots are fetched, before the first is looked up
 NEAR = 1 << 16  # index slots that need no prefetch
 U = np.uint64
@@ -211,6 +212,16 @@ def _(high):
     return (lambda high: high < 0x7FFF) if high == types.int16 else (lambda high: False)
 
 
+def _size_of(low) -> Any:
+    """Bytes of a value of this type."""
+
+
+@overload(_size_of)
+def _(low):
+    size = low.bitwidth // 8
+    return lambda low: size
+
+
 # -- packing -------------------------------------------------------------------------------------------------------------------
 
 
@@ -357,6 +368,23 @@ def pack(x: NDArray[Any], unit_axis: int, threshold: float = 0.0, dtype: str | N
     if inner:
         return out, _pack_planes(x.ctypes.data, outer, units, inner, *bounds, out)
     return out, _pack_rows(x.ctypes.data, outer, units, *bounds, out)
+
+
+def walk_of(
+    x: NDArray[Any], unit_axis: int, threshold: float, dtype: str | None
+) -> tuple[int, int, tuple[Any, Any], int, int] | None:
+    """How `observe` walks samples along the first axis: (units, inner, bounds, rows a sample, samples a group).
+
+    None where `x` must be copied, or only the reference will do."""
+    bounds = _bounds(x.dtype, threshold, dtype)
+    geometry = _geometry(x.shape, x.strides, x.itemsize, unit_axis)
+    if bounds is None or geometry is None or not x.flags.aligned or not x.size:
+        return None
+    outer, units, inner, observations, _ = geometry
+    if unit_axis % x.ndim == 0 or observations % len(x) or (inner and outer != len(x)):
+        return None
+    m = observations // len(x)
+    return units, inner, bounds, m, max(1, GROUP // m)
 
 
 def nonfinite(x: NDArray[Any], dtype: str | None = None) -> tuple[int, int]:
@@ -542,17 +570,13 @@ def _warm(words, count):
 
 
 @_jit
-def count_into(
-    rows_at, w, offsets_at, ids_at, samples, row, sample, epoch, index_at, slots, entries_at, width, used, seed
-):
+def _count(rows_at, w, offsets_at, ids_at, samples, row, sample, epoch, index_at, slots, entries_at, width, used, seed):
     """Count the rows from number `row` on, which is in `sample` or later.
 
-    Returns (the next row, its sample, states, longest probe, nothing of use); stops early when half of the slots are taken."""
+    Returns (the next row, its sample, states, longest probe); stops early when half of the slots are taken."""
     rows, index, entries = _pointer(rows_at, ONE), _pointer(index_at, ONE), _pointer(entries_at, ONE)
     offsets, ids = _pointer(offsets_at, np.int64(0)), _pointer(ids_at, np.int64(0))
-    n, shift, longest, seen = offsets[samples], shift_of(slots), 0, U(0)
-    if row == 0 and slots <= min(NEAR, 4 * n):
-        seen = _warm(index, slots) | _warm(entries, used * width)
+    n, shift, longest = offsets[samples], shift_of(slots), 0
     numbers = np.empty(BLOCK, np.uint64)
     tag = _pointer(numbers.ctypes.data, ONE)
     while row < n:
@@ -581,7 +605,66 @@ def count_into(
         row += done
         if done < count:
             break
+    return row, sample, used, longest
+
+
+@_part
+def _warm_table(index_at, slots, entries_at, width, used, rows):
+    """Fetch the table, where that is cheaper than `rows` misses.  Gives something that must be returned, or nothing is read."""
+    if slots <= min(NEAR, 4 * rows):
+        return _warm(_pointer(index_at, ONE), slots) | _warm(_pointer(entries_at, ONE), used * width)
+    return U(0)
+
+
+@_jit
+def count_into(
+    rows_at, w, offsets_at, ids_at, samples, row, sample, epoch, index_at, slots, entries_at, width, used, seed
+):
+    """Count packed rows of whole samples from number `row` on: see `_count`.  Last of its results: nothing of use."""
+    n, seen = _pointer(offsets_at, np.int64(0))[samples], U(0)
+    if row == 0:
+        seen = _warm_table(index_at, slots, entries_at, width, used, n)
+    row, sample, used, longest = _count(
+        rows_at, w, offsets_at, ids_at, samples, row, sample, epoch, index_at, slots, entries_at, width, used, seed
+    )
     return row, sample, used, longest, seen
+
+
+@_jit
+def observe(
+    address, units, inner, low, high, scratch_at, group, m, first, row, wanted_at, wanted, kept_at,
+    w, offsets_at, ids_at, samples, epoch, index_at, slots, entries_at, width, used, seed,
+):  # fmt: skip
+    """Pack activations and count their states, `group` samples of `m` rows at a time, so that packed rows never leave the cache.
+
+    Begins with the group at sample `first`, of which `row` rows are counted already.  Rows of the `wanted` samples are copied to `kept_at`.
+    Returns (the group, the row in it, states, longest probe, whether all values are finite, nothing of use); stops early like `_count`."""
+    choice, kept, scratch = _pointer(wanted_at, np.int64(0)), _pointer(kept_at, ONE), _pointer(scratch_at, ONE)
+    step, clean, longest, k, seen = m * units * _size_of(low), True, 0, 0, U(0)
+    if first == 0 and row == 0:
+        seen = _warm_table(index_at, slots, entries_at, width, used, samples * m)
+    while first < samples:
+        size = min(group, samples - first)
+        out = nb.carray(scratch, (size * m, w))
+        if inner:
+            clean &= _pack_planes(address + first * step, size, units, inner, low, high, out)
+        else:
+            clean &= _pack_rows(address + first * step, size * m, units, low, high, out)
+        while k < wanted and choice[k] < first + size:
+            if choice[k] >= first:
+                source, target = _at(scratch, (choice[k] - first) * m * w), _at(kept, k * m * w)
+                for j in range(m * w):
+                    target[j] = source[j]
+            k += 1
+        row, _, used, steps = _count(
+            scratch_at, w, offsets_at, ids_at + 8 * first, size, row, row // m, epoch + first,
+            index_at, slots, entries_at, width, used, seed,
+        )  # fmt: skip
+        longest = max(longest, steps)
+        if row < size * m:
+            break
+        first, row = first + size, 0
+    return first, row, used, longest, clean, seen
 
 
 @_jit

@@ -1,5 +1,6 @@
 """Counting different states while they stream."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from .._errors import DtypeError, MemoryLimitError, ShapeError
 from . import reference
-from ._engine import engine
+from ._engine import engine, pack
 from .reference import Counts, Records, Words
 
 SLOTS = 1 << 12  # of an empty index: 32 KB
@@ -76,6 +77,24 @@ class Table:
             )
         self.rows += len(rows)
 
+    def observe(
+        self, x: NDArray[Any], unit_axis: int, threshold: float, dtype: str | None, ids: Counts, wanted: Counts
+    ) -> tuple[bool, Words]:
+        """Pack activations and count their states in one go; the first axis of `x` holds samples, as many rows each.
+
+        **Arguments:** as `pack`; `ids` (samples,); `wanted` (k,) numbers of samples, ascending, whose packed rows are given back.
+        **Gives:** whether all values are finite, and the rows of the wanted samples, one after the other.
+        """
+        done = self._store.observe(x, unit_axis, threshold, dtype, ids, wanted)
+        if done is None:  # no layout the kernel walks in place
+            rows, finite = pack(x, unit_axis, threshold, dtype)
+            m = len(rows) // max(1, len(x))
+            self.add(rows, even_offsets(len(x), m), ids)
+            return finite, rows.reshape(len(x), m, self.words)[wanted].reshape(len(wanted) * m, self.words)
+        finite, kept, count = done
+        self.rows += count
+        return finite, kept
+
     def merge(self, other: "Table") -> None:
         """Count what `other` counted too; `other` is left as it is.  No sample may be in both.
 
@@ -108,6 +127,14 @@ class Table:
         return self._store.nbytes
 
 
+@functools.lru_cache(maxsize=256)
+def even_offsets(samples: int, m: int) -> Counts:
+    """Where each of so many samples of m rows begins, and the end."""
+    offsets = np.arange(samples + 1, dtype=np.int64) * m
+    offsets.flags.writeable = False
+    return offsets
+
+
 def _integers(values: NDArray[Any]) -> Counts:
     return np.ascontiguousarray(values, np.int64)
 
@@ -123,6 +150,7 @@ class _Hashed:
         self.patience = PATIENCE
         self.index = np.zeros(SLOTS, np.uint64)
         self.entries = np.empty((SLOTS // 2, words + 5), np.uint64)
+        self.scratch = np.empty(0, np.uint64)
 
     def add(self, rows: Words, offsets: Counts, ids: Counts) -> bool:
         """Count, or return False because an offset falls."""
@@ -141,6 +169,35 @@ class _Hashed:
             self._adapt(row < len(rows), probe)
         self.epoch += len(ids)
         return True
+
+    def observe(
+        self, x: NDArray[Any], unit_axis: int, threshold: float, dtype: str | None, ids: Counts, wanted: Counts
+    ) -> tuple[bool, Words, int] | None:
+        """Pack and count; None where `x` must be copied first."""
+        from . import cpu
+
+        walk = cpu.walk_of(x, unit_axis, threshold, dtype)
+        if walk is None:
+            return None
+        units, inner, bounds, m, group = walk
+        samples = len(x)
+        if self.scratch.size < group * m * self.words:
+            self.scratch = np.empty(group * m * self.words, np.uint64)
+        kept = np.empty((len(wanted) * m, self.words), np.uint64)
+        if self.epoch + samples >= 2**32:
+            self.entries[: self.used, -1], self.epoch = 0, 1
+        what = (x.ctypes.data, units, inner, *bounds, self.scratch.ctypes.data, group, m)
+        choice = (wanted.ctypes.data, len(wanted), kept.ctypes.data)
+        whose = (self.words, even_offsets(group, m).ctypes.data, ids.ctypes.data, samples, self.epoch)
+        first, row, clean = 0, 0, True
+        while first < samples:
+            first, row, self.used, probe, fine, _ = cpu.observe(
+                *what, first, row, *choice, *whose, *self._places(), self.used, self.seed
+            )
+            clean &= fine
+            self._adapt(first < samples, probe)
+        self.epoch += samples
+        return clean, kept, samples * m
 
     def merge(self, other: "_Hashed | _Sorted") -> None:
         if isinstance(other, _Sorted):
@@ -210,6 +267,9 @@ class _Sorted:
             return False
         self._records = reference.merge(self._records, reference.count(rows, offsets, ids))
         return True
+
+    def observe(self, *_: Any) -> None:
+        """Packing and counting are two steps here."""
 
     def merge(self, other: "_Hashed | _Sorted") -> None:
         self.merge_records(other.records())
