@@ -18,7 +18,7 @@ SIGN_OF_WEIGHTS = frozenset("sin erf atan arctan sign heaviside".split())
 """The same, where they follow a weight layer; elsewhere they are positions, angles or features."""
 BY_ZERO = frozenset("sigmoid expit special_expit hardsigmoid logsigmoid log_sigmoid softplus".split())
 """Nonlinearities whose units fire above the value they give for 0: 0.5, ln 2, … as the framework rounds it."""
-CLAMPS = {"clamp": "min", "clip": "min", "clamp_min": "min", "threshold": "value", "_threshold": "value"}
+CLAMPS = {"clamp": "min", "clip": "min", "clamp_min": "min", "threshold": "value"}
 """A ReLU where their lower value, an argument of this name or the second one (the third of `threshold`), is 0."""
 
 SOFTMAX = frozenset("softmax log_softmax softmin gumbel_softmax".split())
@@ -28,7 +28,7 @@ PRODUCTS = frozenset("matmul __matmul__ __rmatmul__ mm bmm addmm baddbmm einsum 
 LAST = WEIGHTS | RECURRENT | PRODUCTS - {"einsum", "tensordot"} | {"embedding", "embedding_bag"}
 """Functions that give their units on the last axis."""
 NORMS = frozenset(
-    "batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm normalize _native_layer_norm".split()
+    "batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm normalize native_layer_norm".split()
 )
 CUTS = frozenset("view reshape flatten unflatten view_as reshape_as".split())
 """Functions that cut the shape anew, in the same order."""
@@ -52,8 +52,8 @@ REDUCTIONS = frozenset("mean sum amax amin max min std var prod logsumexp norm a
 
 
 def plain(name: str) -> str:
-    """A function's name without the underscore of its in-place form."""
-    return name if name.startswith("__") else name.rstrip("_")
+    """A function's name without the underscores of its in-place or internal form."""
+    return name if name.startswith("__") else name.strip("_")
 
 
 def role_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], weighted: bool) -> Role:

@@ -7,7 +7,7 @@ weight layers it comes from, and of which site it is only another form.
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -97,10 +97,10 @@ class Trace:
         self._final: set[Site] = set()
         self._twins: dict[Site, Site] = {}
 
-    def given(self, inputs: Any) -> None:
+    def given(self, inputs: Iterable[torch.Tensor]) -> None:
         """Say what the model is given: samples first, where the sizes agree."""
-        for tensor in tensors_in(inputs):
-            if tensor not in self._flows and self.samples is not None and _shape(tensor)[:1] == (self.samples,):
+        for tensor in inputs:
+            if self.samples is None or _shape(tensor)[:1] == (self.samples,):
                 self._flows[tensor] = Flow(sample=0)
 
     def gave(self, output: Any) -> None:
@@ -116,8 +116,8 @@ class Trace:
 
     def opens(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         """A module is called."""
-        if not self._frames:
-            self.given((args, kwargs))
+        if not self._frames and (self.samples is not None or _samples_first(module)):
+            self.given(tensor for tensor in tensors_in((args, kwargs)) if tensor not in self._flows)
         for tensor in (*module._parameters.values(), *module._buffers.values()):
             if tensor is not None and tensor not in self._flows:
                 self._flows[tensor] = Flow(constant=True)
@@ -198,9 +198,13 @@ class Trace:
         sources = [(flow, shape) for flow, shape in flows if not flow.constant]
         if self._frames and 0 < len(sources) < len(flows) and ops.weighs(name):
             self._frames[-1].weighs = True
-        for tensor in tensors_in(args[0] if name == "__setitem__" else result):
+        for part, tensor in enumerate(tensors_in(args[0] if name == "__setitem__" else result)):
             if sources:
                 self._function_output(func, name, args, kwargs, sources, tensor, site)
+                if (
+                    part and name == "multi_head_attention_forward"
+                ):  # how much each place attends to each: samples first
+                    self._flows[tensor] = replace(self._flows[tensor], sample=0)
             elif given:
                 self._flows[tensor] = Flow(constant=True)
         return result
@@ -333,6 +337,11 @@ def in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
+def _samples_first(module: torch.nn.Module) -> bool:
+    """Whether nothing in a module asks for sequences before samples."""
+    return all(getattr(each, "batch_first", True) is not False for each in module.modules())
+
+
 def _class_of(module: torch.nn.Module) -> tuple[str, tuple[str, ...]]:
     """Name and full names of the class and its bases, without what parametrisation puts in front."""
     classes = type(module).__mro__
@@ -347,9 +356,9 @@ def _axes(
 ) -> tuple[int | None, int | None, bool]:
     """Unit axis, sample axis, and whether samples share theirs with something else, of a function's result."""
     rank, unit, sample, mixed = out.dim(), source.unit, source.sample, source.mixed
-    if name == "_pack_padded_sequence":
+    if name == "pack_padded_sequence":
         return 1, 0, True
-    if name == "_pad_packed_sequence":
+    if name == "pad_packed_sequence":
         return 2, 0 if args[2] else 1, False
     if name in ops.SAME or name in ops.PARTS or name in ops.REDUCTIONS:
         went = _went(func, name, args, kwargs, shape, _shape(out))

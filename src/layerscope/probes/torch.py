@@ -136,10 +136,10 @@ class TorchProbe(AbstractProbe):
     def _root(self) -> torch.nn.Module:
         return unwrapped(self.model)
 
-    def _forward(self, batch: Any, given: Callable[[Any], None] | None = None) -> Any:
+    def _forward(self, batch: Any, given: Callable[[Iterable[torch.Tensor]], None] | None = None) -> Any:
         args, kwargs = self._placed(batch.args), self._placed(batch.kwargs)
         if given is not None:
-            given((args, kwargs))
+            given(tensors_in((args, kwargs)))
         autocast = torch.autocast(_device_of(self.model).type, AMP[self.amp]) if self.amp else nullcontext()
         with torch.no_grad(), autocast:
             if self.forward is not None:
