@@ -51,14 +51,18 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights and order: equal seeds give equal numbers.")] = 0,
 ) -> None:
-    """Train a small network on handwritten digits, measure its layers, and write the report.  Under a minute on two cores."""
+    """Train, measure, report: a small network on handwritten digits.
+
+    Takes under a minute on two cores.  Writes the page and, beside it, all numbers as a .lscope file.
+    """
     with _errors_said():
-        _check_folder(output)
+        numbers = output.with_suffix(".lscope")
+        _check_target(output, numbers)
         from .demo import run
 
         results = run(mnist=mnist, epochs=epochs, seed=seed)
         typer.echo(f"\n{_text(results)}\n")
-        saved = results.save(output.with_suffix(".lscope"))
+        saved = results.save(numbers)
         _write(results, output)
         typer.echo(
             f"All numbers are in {saved}:  layerscope show {saved}   or, in Python,  layerscope.load({str(saved)!r}).table\n"
@@ -78,16 +82,22 @@ def report(
     ] = None,
     title: Annotated[str | None, typer.Option(help="The headline.", show_default=False)] = None,
 ) -> None:
-    """Write the report of saved results: one page that needs neither the model, a framework nor a network."""
+    """Write the page of saved results.
+
+    It needs neither the model nor a framework, and the page needs no network.
+    """
     with _errors_said():
         target = output or file.with_suffix(".html")
-        _check_folder(target)
+        _check_target(target, file)
         _write(_load(file), target, title)
 
 
 @app.command()
 def show(file: Annotated[Path, typer.Argument(help="What results.save() wrote.", metavar="FILE.lscope")]) -> None:
-    """Print what saved results say: the table, the findings, and what to distrust."""
+    """Print what saved results say.
+
+    The answer, a table of all layers, the findings, and what to distrust.
+    """
     with _errors_said():
         typer.echo(_text(_load(file)))
 
@@ -115,14 +125,18 @@ def _load(file: Path) -> "Results":
     return load(file)
 
 
-def _check_folder(target: Path) -> None:
-    """Before the work, and not after it."""
+def _check_target(target: Path, numbers: Path) -> None:
+    """Whether a page can be written there: asked before the work, and not after it."""
     from ._errors import DataError
 
     if not target.parent.is_dir():
         raise DataError(f"--output {target}: there is no folder {target.parent}. Make it first, or choose another one.")
     if target.is_dir():
         raise DataError(f"--output {target} is a folder. Name a file, for example {target / 'report.html'}.")
+    if target.resolve() == numbers.resolve():
+        raise DataError(
+            f"the page {target} would overwrite the results of the same name. Name another one: --output report.html"
+        )
 
 
 def _write(results: "Results", target: Path, title: str | None = None) -> None:

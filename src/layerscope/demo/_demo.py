@@ -37,7 +37,7 @@ def run(*, mnist: str | Path | None = None, epochs: int | None = None, seed: int
         epochs, name = epochs or EPOCHS, "digits of scikit-learn, enlarged to 28 × 28"
     else:
         (images, labels), held_out = datasets.mnist(mnist, split="train"), datasets.mnist(mnist, split="test")
-        epochs, name = epochs or EPOCHS_MNIST, "MNIST"
+        epochs, name = epochs or EPOCHS_MNIST, "MNIST images"
 
     def bar(steps: Iterable[Any]) -> Any:
         from tqdm import tqdm

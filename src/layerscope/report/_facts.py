@@ -22,6 +22,7 @@ FLAT = 0.1
 FROM = 16
 """Curves begin at a sixteenth of the samples: below, thinning by mean and variance is no longer accurate to 0.1 bit."""
 POINTS = 9
+NEVER = "never reached by the data"
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +127,7 @@ def facts_of(results: Results) -> Facts:
 
 def _reading(results: Results, layer: Layer, measure: Entropy | Efficiency) -> Reading:
     if layer.site not in results.values_by_site:
-        return Reading(math.nan, note="never reached by the data")
+        return Reading(math.nan, note=NEVER)
     return reading_or_why(View(layer, results.values_by_site[layer.site]), measure)
 
 
@@ -137,6 +138,8 @@ def _site(results: Results, layer: Layer) -> SiteFacts:
         return SiteFacts(layer, entropy, efficiency, problem=problem)
     view = View(layer, results.values_by_site[layer.site])
     try:
+        if not view.table.observations and not view.table.masked:
+            return SiteFacts(layer, entropy, efficiency, problem=NEVER)
         rates = np.asarray(view.reading(FiringRate()).value, np.float64)
         single = [int(float(view.reading(measure))) for measure in (DeadUnits(), AlwaysOnUnits(), EqualUnits())]
     except LayerscopeError as error:

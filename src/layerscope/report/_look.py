@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from ._names import plain
+from ._names import plain, shorten
 
 # Okabe & Ito's colours, each with a marker of its own, so that nothing is told by colour alone; grey is for references.
 SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -83,6 +83,22 @@ def axes(fig: Any, look: Look, left: float, right: float, top: float, bottom: fl
     return ax
 
 
+def inches(text: str, size: float) -> float:
+    """How wide a text of this size (in points) is, in the widest font a reader is likely to have."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    return text_to_path.get_text_width_height_descent(text, FontProperties(size=size), False)[0] / 72
+
+
+def fitted(name: str, room: float, size: float) -> str:
+    """The name, shortened in its middle until it is at most `room` inches wide."""
+    most = len(name)
+    while inches(short := shorten(name, most), size) > room and most > 3:
+        most = min(most - 1, int(most * room / inches(short, size)) + 1)
+    return short
+
+
 def to_svg(fig: Any, key: str, label: str, titles: Sequence[str] = ()) -> str:
     """The figure as an SVG element: text stays text, colours are the page's, `id`s begin with `key`, nothing is fetched.
 
@@ -114,4 +130,6 @@ def _piece(piece: str, key: str, titles: Sequence[str]) -> str:
         return f"<g><title>{escape(plain(titles[int(named[1])]))}</title>" if titles else "<g>"
     piece = re.sub(r"\bid=\"", f'id="{key}-', piece)
     piece = re.sub(r"(url\(|href=\")#", rf"\1#{key}-", piece)
-    return re.sub(r"font: ([^;\"']*?px) [^;\"]*", r"font-size: \1", piece)
+    return re.sub(
+        r"font: ([\d.]+px) [^;\"]*|font-family: [^;\"]*;? ?", lambda m: f"font-size: {m[1]}" if m[1] else "", piece
+    )

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ import numpy as np
 from .._errors import LayerscopeError
 from .._reading import Reading, percent
 from .._results import Results, reading_or_why
+from ..inventory import Layers
 from ..measures import AlwaysOnUnits, DeadUnits, Efficiency, Entropy, EqualUnits, FiringRate
 from ._facts import Facts, SiteFacts, facts_of
 from ._look import IN_PAGE, NARROW, WIDE, Look, drawing, to_svg
@@ -76,6 +78,7 @@ def page(results: Results, title: str | None = None) -> str:
         title=plain(
             title or str(results.manifest.get("title") or f"{results.manifest.get('model', 'A model')}, layer by layer")
         ),
+        data=plain(str(results.manifest["data_name"])) if results.manifest.get("data_name") else "",
         answer=answer(facts),
         words=plain_words(facts),
         distrust=distrust(facts),
@@ -86,9 +89,7 @@ def page(results: Results, title: str | None = None) -> str:
         any_note=any(row.note for row in rows),
         network=_network(results),
         more=_more(results),
-        csv=quote(results.table.to_csv(index=False, float_format="%.6g"), safe=" ,.;:|()[]{}=/_-?!*@$'\"").replace(
-            '"', "%22"
-        ),
+        csv=_csv(results),
         made=_made(facts),
         left_out=_left_out(facts),
         command=_command(results),
@@ -117,6 +118,12 @@ def _pictures(facts: Facts) -> list[Picture]:
     return drawn
 
 
+def _number(manifest: Mapping[str, Any], key: str, form: str = ",") -> str:
+    """A number of the manifest in words; empty where there is none, or something else (the file may be anyone's)."""
+    value = manifest.get(key)
+    return format(value, form) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
 def _header(facts: Facts) -> list[tuple[str, str, str]]:
     """The figures at the top: what, value, remark."""
     results, manifest = facts.results, facts.results.manifest
@@ -132,15 +139,14 @@ def _header(facts: Facts) -> list[tuple[str, str, str]]:
     found.append(
         ("measurable layers", f"{len(facts.measured)} of {len(facts.sites)}", f"{read} of {total} sites were read")
     )
-    data = plain(str(manifest.get("data_name", "")))
-    found.append(("samples", f"{facts.samples:,}", data if manifest.get("data_name") else "one pass over the data"))
-    parameters = manifest.get("parameters")
+    found.append(("samples", f"{facts.samples:,}", "one pass over the data"))
+    parameters = _number(manifest, "parameters")
     found.append(
-        ("model", plain(str(manifest.get("model", "unknown"))), f"{parameters:,} parameters" if parameters else "")
+        ("model", plain(str(manifest.get("model", "unknown"))), f"{parameters} parameters" if parameters else "")
     )
     how = [str(manifest[key]) for key in ("dtype", "device") if manifest.get(key)]
     how += [f"{manifest['mode']} mode"] if manifest.get("mode") in ("evaluation", "training") else []
-    how += [f"{manifest['seconds']:.1f} s"] if manifest.get("seconds") else []
+    how += [f"{seconds} s"] if (seconds := _number(manifest, "seconds", ".1f")) else []
     framework = f"{manifest.get('framework', 'unknown')} {manifest.get('framework_version', '')}".strip()
     found.append(("run with", framework, ", ".join(how)))
     return found
@@ -244,6 +250,13 @@ def _more(results: Results) -> list[tuple[str, str, str]]:
     return rows
 
 
+def _csv(results: Results) -> str:
+    """The tidy table as the rest of a data: link; sites that were never reached have no line."""
+    reached = Layers(x for x in results.layers if x.left_out or x.site in results.values_by_site)
+    table = Results(reached, results.values_by_site, results.measures, {}, results.task, results.references).table
+    return quote(table.to_csv(index=False, float_format="%.6g"), safe=" ,.;:|()[]{}=/_-?!*@$")
+
+
 def _made(facts: Facts) -> list[tuple[str, str]]:
     """How the numbers were made, as far as the manifest tells."""
     m = facts.results.manifest
@@ -255,15 +268,15 @@ def _made(facts: Facts) -> list[tuple[str, str]]:
             f"{m.get('dtype', 'unknown')}{', autocast ' + str(m['amp']) if m.get('amp') else ''} on {m.get('device', 'unknown')}",
         ),
         ("Mode", str(m.get("mode", "unknown"))),
-        ("Data", "; ".join(plain(str(note)) for note in (m.get("data_name"), *m.get("data", ())) if note) or "unknown"),
-        ("Samples", f"{facts.samples:,}" + (f" in batches of {m['batch_size']:,}" if m.get("batch_size") else "")),
+        ("Data", "; ".join(plain(str(note)) for note in (m.get("data_name"), *_notes(m)) if note) or "unknown"),
+        ("Samples", f"{facts.samples:,}" + (f" in batches of {size}" if (size := _number(m, "batch_size")) else "")),
     ]
     if m.get("shard"):
-        lines.append(("Shard", f"{m['shard'][0]} of {m['shard'][1]}"))
-    if m.get("merged"):
-        lines.append(("Merged", f"{m['merged']} results"))
-    if m.get("seconds"):
-        lines.append(("Time", f"{m['seconds']:.1f} seconds"))
+        lines.append(("Shard", " of ".join(map(str, m["shard"])) + ", counted from 0"))
+    if _number(m, "merged"):
+        lines.append(("Merged", f"{_number(m, 'merged')} results"))
+    if _number(m, "seconds"):
+        lines.append(("Time", f"{_number(m, 'seconds', '.1f')} seconds"))
     if facts.results.references:
         lines.append(("References", ", ".join(plain(name) for name in facts.results.references)))
     rules = Counter(f"{s.counts.threshold:.4g}" for s in facts.counted if s.counts is not None)
@@ -273,6 +286,11 @@ def _made(facts: Facts) -> list[tuple[str, str]]:
         )
     lines.append(("layerscope", str(m.get("layerscope", "unknown version"))))
     return lines
+
+
+def _notes(manifest: Mapping[str, Any]) -> list[Any]:
+    notes = manifest.get("data", [])
+    return [*notes] if isinstance(notes, list) else [notes]
 
 
 def _left_out(facts: Facts) -> list[tuple[str, list[str]]]:

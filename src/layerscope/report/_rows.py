@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._facts import SiteFacts
-from ._look import Look
+from ._look import Look, fitted, inches
 from ._names import blocks, short_blocks, shorten
 
 FEW = 12
 """Up to so many sites each has its own words."""
+RIGHT = 0.2
+"""Inches left free on the right of the axes."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class Rows:
         """Inches that labels need on the left of the axes."""
         if self.few:
             return 0.2
-        return 0.075 * min(self._most, max((len(text) for _, _, text in self._groups()), default=0)) + 0.15
+        return max((inches(fitted(text, self._most, 8.5), 8.5) for _, _, text in self._groups()), default=0) + 0.15
 
     @property
-    def _most(self) -> int:
-        """Letters of a label on the left."""
-        return 14 if self.look.narrow else 28
+    def _most(self) -> float:
+        """Inches of a label on the left."""
+        return 0.85 if self.look.narrow else 1.9
 
     def _groups(self) -> list[tuple[int, int, str]]:
         """First row, last row and words of each label on the left."""
@@ -72,11 +74,11 @@ class Rows:
         at = ax.get_yaxis_transform()
         ink = self.look.ink
         if self.few:
-            room = 46 if self.look.narrow else 100
+            room = self.look.width - self.left - RIGHT - 0.15
             for k, (site, words) in enumerate(zip(self.sites, said, strict=True)):
                 y = self.top(k) - 0.11
                 kind = "" if self.look.narrow else f" · {kind_and_units(site)}"
-                short = shorten(site.name, max(12, room - len(words) - len(kind) - 4)) + kind
+                short = fitted(site.name, room - inches(words, 8.5) - inches(kind, 9.5), 9.5) + kind
                 ax.text(0, y, short, transform=at, color=ink["text"], va="center", fontsize=9.5, gid=f"site-{k}")
                 ax.text(1, y, words, transform=at, color=ink["muted"], va="center", ha="right", fontsize=8.5)
             return
@@ -84,7 +86,7 @@ class Rows:
         grouped = any(first != last for first, last, _ in groups)
         for first, last, name in groups:
             middle = (self.middle(first) + self.middle(last)) / 2
-            text = shorten(name, self._most)
+            text = fitted(name, self._most, 8.5)
             ax.annotate(
                 text, (0, middle), xytext=(-6, 0), xycoords=at, textcoords="offset points", ha="right", va="center",
                 fontsize=8.5 if grouped else 7.5, color=ink["text"], annotation_clip=False, gid=f"site-{first}" if not grouped else None,

@@ -4,8 +4,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ._facts import FLAT, Facts, SiteFacts
-from ._look import SERIES, Look, axes, figure
-from ._names import shorten
+from ._look import SERIES, Look, axes, figure, fitted, inches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +100,8 @@ def _legend(fig: Any, ax: Any, chosen: list[SiteFacts], rest: int, ends: list[tu
         for k, site in enumerate(chosen):
             colour, marker = look.series(k)
             face = ink["paper"] if site.undersampled else colour
-            label = f"{shorten(site.name, 24)}: {verdict(site)}"
+            said = verdict(site)
+            label = f"{fitted(site.name, look.width - 0.7 - inches(said, 8.5), 8.5)}: {said}"
             handles.append(Line2D([], [], color=colour, marker=marker, markersize=5, markerfacecolor=face, label=label))
         handles.append(Line2D([], [], color=ink["muted"], linestyle=":", label=ceiling))
         if rest:
@@ -110,9 +110,9 @@ def _legend(fig: Any, ax: Any, chosen: list[SiteFacts], rest: int, ends: list[tu
                    labelspacing=0.35)  # fmt: skip
         return
     low, high = ax.get_ylim()
-    inches = ax.get_position().height * fig.get_size_inches()[1]
+    tall = ax.get_position().height * fig.get_size_inches()[1]
     order = sorted(ends)
-    places = spread([y for y, _ in order], 0.34 * (high - low) / inches, low, high)
+    places = spread([y for y, _ in order], 0.34 * (high - low) / tall, low, high)
     for (y, minus_k), place in zip(order, places, strict=True):
         k = -minus_k
         site = chosen[k]
@@ -123,7 +123,7 @@ def _legend(fig: Any, ax: Any, chosen: list[SiteFacts], rest: int, ends: list[tu
         ax.plot(
             1.05, place, marker=marker, color=colour, markerfacecolor=face, markersize=5, transform=edge, clip_on=False
         )
-        words = f"{shorten(site.name, 26)}\n{verdict(site)}"
+        words = f"{fitted(site.name, 1.95, 8.5)}\n{verdict(site)}"
         ax.text(1.07, place, words, transform=edge, color=ink["text"], va="center", fontsize=8.5, linespacing=1.15)
     said = ceiling if not rest else f"{ceiling};  {others}"
     fig.text(0.55 / look.width, 0.02, said, color=ink["muted"], fontsize=8.5)

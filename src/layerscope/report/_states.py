@@ -10,7 +10,7 @@ from .._reading import Reading
 from ._facts import Facts, SiteFacts
 from ._look import Look, axes, figure
 from ._names import rough
-from ._rows import Rows
+from ._rows import RIGHT, Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ def draw_states(facts: Facts, look: Look) -> "Figure":
     columns = 1 if look.narrow else 2
     head = 0.08 + 0.178 * math.ceil(len(handles) / columns)
     fig = figure(look, head + rows.height + 0.6)
-    ax = axes(fig, look, rows.left, 0.2, head + 0.05, 0.52)
+    ax = axes(fig, look, rows.left, RIGHT, head + 0.05, 0.52)
     widest = max((site.units for site in facts.sites), default=1)
     _scale(ax, widest, look)
     for bits, ink in (

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ._facts import Facts, SiteFacts
 from ._look import Look, axes, figure
-from ._rows import Rows, ends_inside
+from ._rows import RIGHT, Rows, ends_inside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ def draw_units(facts: Facts, look: Look) -> "Figure":
 
     rows = Rows(facts.sites, look)
     fig = figure(look, 0.62 + rows.height + 0.55)
-    ax = axes(fig, look, rows.left, 0.2, 0.62, 0.5)
+    ax = axes(fig, look, rows.left, RIGHT, 0.62, 0.5)
     ax.set_xlim(0, 100)
     for k, site in enumerate(facts.sites):
         top, bottom = rows.top(k), rows.top(k) + rows.thick

@@ -10,10 +10,9 @@ from typing import Any
 from ._facts import FLAT, Facts, SiteFacts
 from ._names import listed, plain, rough, shorten
 
-_OPEN, _CLOSE = (
-    "\ue000",
-    "\ue001",
-)  # around names inside a sentence; private characters, taken out of the names themselves
+# Private characters inside a sentence: around names, and where a long name may break.  They are taken out of the names themselves.
+_OPEN, _CLOSE, _BREAK = "\ue000", "\ue001", "\ue002"
+_PRIVATE = str.maketrans("", "", _OPEN + _CLOSE + _BREAK)
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 SOME = 4
 """Sentences about single layers, at most; the table has them all."""
@@ -29,20 +28,20 @@ class Sentence:
     picture: str = ""
 
     def __str__(self) -> str:
-        return self.text.replace(_OPEN, "").replace(_CLOSE, "")
+        return self.text.translate(_PRIVATE)
 
     def html(self) -> Any:
         """Escaped, with names set apart."""
         from markupsafe import Markup, escape
 
         text = re.sub(r"(?<=\d) %", "\u00a0%", re.sub("([≥+]) (?=\\d)", "\\1\u00a0", self.text))
-        return Markup(str(escape(text)).replace(_OPEN, "<b>").replace(_CLOSE, "</b>"))
+        return Markup(str(escape(text)).replace(_OPEN, "<b>").replace(_CLOSE, "</b>").replace(_BREAK, "<wbr>"))
 
 
 def name(site: SiteFacts | str) -> str:
     text = shorten(site if isinstance(site, str) else site.name, 48)
     text = text if any(letter.isalpha() for letter in text) else f"layer {text}"
-    return f"{_OPEN}{text.replace(_OPEN, '').replace(_CLOSE, '')}{_CLOSE}"
+    return _OPEN + re.sub(r"(?<=[./])(?=\w{3})", _BREAK, text.translate(_PRIVATE)) + _CLOSE
 
 
 def names(sites: Sequence[SiteFacts], most: int = 4) -> str:
@@ -119,7 +118,7 @@ def _of_layer(site: SiteFacts) -> Sentence:
             "states",
         )
     share = site.states / 2.0**site.units if site.units < 1000 else 0.0
-    how = "few" if share < 0.1 else "some" if share < 0.5 else "most"
+    how = "few" if share < 0.1 else "some" if share < 0.5 else "most" if share < 1 else "all"
     moved = ""
     if not math.isnan(site.growth):
         half = site.entropy.samples // 2
@@ -228,7 +227,7 @@ def _constant_units(facts: Facts) -> list[Sentence]:
             said.append(Sentence(f"No unit {what}.", "units"))
             continue
         where.sort(key=lambda pair: -pair[1])
-        sites_said = listed([f"{name(site)} ({n:,})" for site, n in where])
+        sites_said = listed([f"{name(site)} ({n:,})" for site, n in where], 3)
         said.append(Sentence(f"{count:,} of {total:,} units {what} on these data: {sites_said}.", "units"))
     return said
 
@@ -241,7 +240,7 @@ def _copies(facts: Facts) -> list[Sentence]:
     return [
         Sentence(
             f"{count:,} unit{'s' if count > 1 else ''} only repeat{'' if count > 1 else 's'} another one of the same layer: "
-            f"{listed([f'{name(site)} ({n:,})' for site, n in where])}.",
+            f"{listed([f'{name(site)} ({n:,})' for site, n in where], 3)}.",
             "table",
         )
     ]
