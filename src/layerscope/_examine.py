@@ -117,13 +117,24 @@ class Walk:
         self.task, self.samples, self.batches = Task(note="no batch was seen"), 0, 0
 
     def step(self, batch: Batch) -> None:
-        output, chunks = self.probe.run(batch, self.listed.read, reader(self.recipes, lambda _: batch.samples))
+        """Run one batch: what the host sees is counted on the spot, what lies on a device when the forward is through."""
+        samples, values = batch.samples, self.values
+
+        def read(layer: Layer, a: Activations) -> dict[AbstractTally[Any], Chunk]:
+            mine = values[layer.site]
+            if a.host is None:
+                return {tally: Chunk.of(tally.read(a), a, samples) for tally in mine}
+            for tally in mine:
+                mine[tally] = tally.observe(mine[tally], a, samples)
+            return {}
+
+        output, chunks = self.probe.run(batch, self.listed.read, read)
         for layer, by_tally in chunks.items():
-            values = self.values[layer.site]
+            mine = values[layer.site]
             for tally, chunk in by_tally.items():
-                values[tally] = tally.add(values[tally], chunk)
+                mine[tally] = tally.add(mine[tally], chunk)
         self.task = scored(self.task, output, batch, self.score)
-        self.samples += len(batch.samples)
+        self.samples += len(samples)
         self.batches += 1
 
     def counts(self) -> Iterable[tuple[Site, StateCounts]]:
@@ -164,10 +175,8 @@ def reader(recipes: Sequence[AbstractTally[Any]], samples: Callable[[Layer], Sam
     """What a probe does with an activation: every tally reads it, and the chunks remember whose it is."""
 
     def read(layer: Layer, a: Activations) -> dict[AbstractTally[Any], Chunk]:
-        shape = tuple(a.values.shape)
-        positions, units, whose = a.axes.positions(shape), int(shape[a.axes.unit]), samples(layer)
-        count = int(shape[a.axes.sample])
-        return {tally: Chunk(tally.read(a), whose, positions, units, a.threshold, count) for tally in recipes}
+        whose = samples(layer)
+        return {tally: Chunk.of(tally.read(a), a, whose) for tally in recipes}
 
     return read
 

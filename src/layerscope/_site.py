@@ -115,6 +115,12 @@ class Samples:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return z ^ (z >> np.uint64(31))
 
+    @cached_property
+    def ranked(self) -> tuple[list[int], list[int]]:
+        """The keys in ascending order, and the numbers of the samples they belong to."""
+        order = np.argsort(self.keys, kind="stable")
+        return self.keys[order].tolist(), order.tolist()
+
     def strata(self, by: str) -> NDArray[np.int64] | None:
         """The stratum of every sample: its label or its epoch; None where the data has none."""
         if by == "label":
@@ -162,6 +168,12 @@ class Chunk:
     units: int = 0
     threshold: float = 0.0
     forward_samples: int | None = None
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Any], a: Activations, samples: Samples) -> "Chunk":
+        """What was read from these activations, which are those of these samples."""
+        shape = tuple(int(size) for size in a.values.shape)
+        return cls(arrays, samples, a.axes.positions(shape), shape[a.axes.unit], a.threshold, shape[a.axes.sample])
 
     def rows_mask(self, rows: int | None, site: Site) -> NDArray[np.bool_] | None:
         """Which rows count, (samples, rows a sample), or None when all do; `rows` is None where a state spans masked positions."""

@@ -66,6 +66,11 @@ class MeanTally(AbstractTally[Mean]):
             return Mean(value.total + float(x.mean()), value.count + 1) if value.count else Mean(float(x.sum()), x.size)
         return Mean(value.total + float(x.sum()), value.count + x.size)
 
+    def observe(self, value: Mean, activations: Activations, samples: Samples) -> Mean:
+        if self.wrong == "observes something else":
+            return self.add(value, Chunk({"values": np.ones(3)}, samples))
+        return self.add(value, Chunk.of(self.read(activations), activations, samples))
+
     def merge(self, left: Mean, right: Mean) -> Mean:
         if self.wrong == "keeps the left":
             return left if left.count else right
@@ -108,6 +113,7 @@ def test_the_check_accepts_a_right_tally() -> None:
         "harms its right value",
         "same is always true",
         "forgets in files",
+        "observes something else",
     ],
 )
 def test_the_check_rejects(wrong: str) -> None:
@@ -116,7 +122,7 @@ def test_the_check_rejects(wrong: str) -> None:
 
 
 class NotFrozen(MeanTally.__mro__[1]):  # type: ignore[misc]  # a recipe that is no dataclass at all
-    read, init, add, merge = MeanTally.read, MeanTally.init, MeanTally.add, MeanTally.merge
+    read, init, add, merge, observe = MeanTally.read, MeanTally.init, MeanTally.add, MeanTally.merge, MeanTally.observe
     same, to_arrays, from_arrays = MeanTally.same, MeanTally.to_arrays, MeanTally.from_arrays
     wrong = ""
 
@@ -167,6 +173,21 @@ def test_the_streamed_table_is_the_definition(
     assert value.samples == np.count_nonzero(lengths)
     assert value.square_rows == int(np.square(lengths).sum())
     assert value.observations == len(bits)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("tally", [StateTable(), StateTable(per="channel"), StateTable(threshold=0.5)], ids=repr)
+def test_observing_counts_nonfinite_values_and_masks_like_reading(tally: StateTable, masked: bool) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(6, 5, 4)).astype(np.float32)
+    x[0, 0, 0], x[1, 1, 1], x[2, 2, 2] = np.nan, np.inf, -np.inf
+    mask = rng.random((6, 4)) < 0.7 if masked and tally.per == "position" else None
+    a, samples = Activations.of(x, unit=1), Samples(np.arange(6), mask=mask)
+    one = tally.observe(tally.init(Site("x")), a, samples)
+    two = tally.add(tally.init(Site("x")), Chunk.of(tally.read(a), a, samples))
+    assert tally.same(one, two)
+    assert (one.nan, one.inf) == (1, 2)
+    assert one.masked == (0 if mask is None else int((~mask).sum()))
 
 
 def test_strata_add_up_to_the_whole() -> None:

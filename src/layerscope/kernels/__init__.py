@@ -6,3 +6,4 @@ Nothing here imports Numba or a framework before the first call.  Where Numba is
 from ._engine import nonfinite as nonfinite, pack as pack, unit_counts as unit_counts
 from .reference import Counts as Counts, Records as Records, Words as Words
 from .table import Table as Table
+from .table import even_offsets as even_offsets

@@ -632,29 +632,29 @@ def count_into(
 
 @_jit
 def observe(
-    address, units, inner, low, high, scratch_at, group, m, first, row, wanted_at, wanted, kept_at,
-    w, offsets_at, ids_at, samples, epoch, index_at, slots, entries_at, width, used, seed,
+    address, units, inner, low, high, scratch, group, m, first, row, wanted, kept, w, offsets, ids, epoch, index, entries, used, seed
 ):  # fmt: skip
     """Pack activations and count their states, `group` samples of `m` rows at a time, so that packed rows never leave the cache.
 
-    Begins with the group at sample `first`, of which `row` rows are counted already.  Rows of the `wanted` samples are copied to `kept_at`.
+    Begins with the group at sample `first`, of which `row` rows are counted already.  Rows of the `wanted` samples are copied to `kept`.
+    Arrays here, as asking eight of them for their address takes longer in Python than counting a small batch.
     Returns (the group, the row in it, states, longest probe, whether all values are finite, nothing of use); stops early like `_count`."""
-    choice, kept, scratch = _pointer(wanted_at, np.int64(0)), _pointer(kept_at, ONE), _pointer(scratch_at, ONE)
+    samples, slots, width = ids.size, index.size, entries.shape[1]
+    scratch_at, index_at, entries_at = scratch.ctypes.data, index.ctypes.data, entries.ctypes.data
+    offsets_at, ids_at = offsets.ctypes.data, ids.ctypes.data
     step, clean, longest, k, seen = m * units * _size_of(low), True, 0, 0, U(0)
     if first == 0 and row == 0:
         seen = _warm_table(index_at, slots, entries_at, width, used, samples * m)
     while first < samples:
         size = min(group, samples - first)
-        out = nb.carray(scratch, (size * m, w))
+        out = scratch[: size * m * w].reshape(size * m, w)
         if inner:
             clean &= _pack_planes(address + first * step, size, units, inner, low, high, out)
         else:
             clean &= _pack_rows(address + first * step, size * m, units, low, high, out)
-        while k < wanted and choice[k] < first + size:
-            if choice[k] >= first:
-                source, target = _at(scratch, (choice[k] - first) * m * w), _at(kept, k * m * w)
-                for j in range(m * w):
-                    target[j] = source[j]
+        while k < wanted.size and wanted[k] < first + size:
+            if wanted[k] >= first:
+                kept[k * m : (k + 1) * m] = out[(wanted[k] - first) * m : (wanted[k] - first + 1) * m]
             k += 1
         row, _, used, steps = _count(
             scratch_at, w, offsets_at, ids_at + 8 * first, size, row, row // m, epoch + first,

@@ -130,9 +130,7 @@ class Table:
 @functools.lru_cache(maxsize=256)
 def even_offsets(samples: int, m: int) -> Counts:
     """Where each of so many samples of m rows begins, and the end."""
-    offsets = np.arange(samples + 1, dtype=np.int64) * m
-    offsets.flags.writeable = False
-    return offsets
+    return np.arange(samples + 1, dtype=np.int64) * m
 
 
 def _integers(values: NDArray[Any]) -> Counts:
@@ -186,16 +184,16 @@ class _Hashed:
         kept = np.empty((len(wanted) * m, self.words), np.uint64)
         if self.epoch + samples >= 2**32:
             self.entries[: self.used, -1], self.epoch = 0, 1
-        what = (x.ctypes.data, units, inner, *bounds, self.scratch.ctypes.data, group, m)
-        choice = (wanted.ctypes.data, len(wanted), kept.ctypes.data)
-        whose = (self.words, even_offsets(group, m).ctypes.data, ids.ctypes.data, samples, self.epoch)
+        what = (x.__array_interface__["data"][0], units, inner, *bounds, self.scratch, group, m)
+        whose = (wanted, kept, self.words, even_offsets(group, m), ids, self.epoch)
         first, row, clean = 0, 0, True
         while first < samples:
             first, row, self.used, probe, fine, _ = cpu.observe(
-                *what, first, row, *choice, *whose, *self._places(), self.used, self.seed
+                *what, first, row, *whose, self.index, self.entries, self.used, self.seed
             )
             clean &= fine
-            self._adapt(first < samples, probe)
+            if first < samples or probe > self.patience:
+                self._adapt(first < samples, probe)
         self.epoch += samples
         return clean, kept, samples * m
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .._site import Activations, Chunk, Site
+from .._site import Activations, Chunk, Samples, Site
 
 T = TypeVar("T")
 
@@ -34,6 +34,13 @@ class AbstractTally(abc.ABC, Generic[T]):
     @abc.abstractmethod
     def add(self, value: T, chunk: Chunk) -> T:
         """`value` with one more batch in it, on the host."""
+
+    def observe(self, value: T, activations: Activations, samples: Samples) -> T:
+        """`add` of what `read` gives, in one step, where the host sees the activation.
+
+        A tally may have a faster way; the law checks hold it to this one.
+        """
+        return self.add(value, Chunk.of(self.read(activations), activations, samples))
 
     @abc.abstractmethod
     def merge(self, left: T, right: T) -> T:

@@ -1,5 +1,6 @@
 """A bounded, order-free choice of samples whose packed states are kept: what standard errors will be computed from."""
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from .._site import Samples
 
 SAMPLES, ROWS = 100, 8192
 """Kept are the samples first in hash order until there are at least so many samples and so many rows."""
-LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
+LAST = 0xFFFFFFFFFFFFFFFF
 
 
 class Kept(NamedTuple):
@@ -39,18 +40,27 @@ class KeptSamples:
     """
 
     parts: list[Kept] = field(default_factory=list[Kept])
-    last: np.uint64 = LAST
+    last: int = LAST
     waiting: int = 0
 
     def offer(self, rows: NDArray[np.uint64], offsets: NDArray[np.int64], samples: Samples) -> None:
         """Keep those samples of a batch that come early enough.  Sample g has rows[offsets[g] : offsets[g + 1]]."""
-        keys, ids = samples.keys, samples.ids
-        early = np.flatnonzero(keys <= self.last)
+        early = self.early(samples)
         if early.size:
             sizes = np.diff(offsets)
             early = early[sizes[early] > 0]
-            chosen = rows_of(rows, offsets[early], sizes[early])
-            self._take(Kept(keys[early], ids[early], sizes[early], chosen))
+            self.take(samples, early, sizes[early], rows_of(rows, offsets[early], sizes[early]))
+
+    def early(self, samples: Samples) -> NDArray[np.int64]:
+        """The numbers of those samples of a batch, ascending, that come early enough to be kept for now."""
+        keys, order = samples.ranked
+        return np.array(sorted(order[: bisect_right(keys, self.last)]), np.int64)
+
+    def take(
+        self, samples: Samples, early: NDArray[np.int64], sizes: NDArray[np.int64], rows: NDArray[np.uint64]
+    ) -> None:
+        """Keep these samples of a batch, whose `rows` follow each other."""
+        self._take(Kept(samples.keys[early], samples.ids[early], sizes, rows))
 
     def merge(self, other: "KeptSamples") -> None:
         """Keep what the union of both streams would have kept."""
@@ -74,8 +84,8 @@ class KeptSamples:
         order = np.lexsort((ids, keys))
         enough = np.flatnonzero((np.arange(1, len(order) + 1) >= SAMPLES) & (np.cumsum(sizes[order]) >= ROWS))
         if enough.size:  # whole groups of equal keys stay or go together, or the order of the stream would decide
-            self.last = keys[order[enough[0]]]
-            order = order[: np.searchsorted(keys[order], self.last, side="right")]
+            self.last = int(keys[order[enough[0]]])
+            order = order[: np.searchsorted(keys[order], np.uint64(self.last), side="right")]
         chosen = rows_of(rows, (np.cumsum(sizes) - sizes)[order], sizes[order])
         self.parts = [Kept(keys[order], ids[order], sizes[order], chosen)]
         self.waiting = 0

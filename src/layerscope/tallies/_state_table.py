@@ -1,6 +1,5 @@
 """Which firing states a layer took, and how often: the table behind every state measure."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,17 +10,9 @@ from numpy.typing import NDArray
 from .._errors import DataError, FileFormatError, MergeError, ShapeError
 from .._site import Activations, Chunk, Samples, Site
 from .._states import Per, as_words, check_per, pack_states
-from ..kernels import Records, Table
+from ..kernels import Records, Table, even_offsets, nonfinite
 from ._abstract import AbstractTally, to_numpy
 from ._kept import KeptSamples
-
-
-@functools.lru_cache(maxsize=256)
-def _even_offsets(count: int, m: int) -> NDArray[np.int64]:
-    """Where each of `count` samples of m rows begins, and the end."""
-    offsets = np.arange(count + 1, dtype=np.int64) * m
-    offsets.flags.writeable = False
-    return offsets
 
 
 @dataclass
@@ -105,23 +96,47 @@ class StateTable(AbstractTally[StateCounts]):
     def init(self, site: Site) -> StateCounts:
         return StateCounts(site, strata=self.strata is not None)
 
-    def add(self, value: StateCounts, chunk: Chunk) -> StateCounts:
-        m, units = self._shape(chunk)
+    def observe(self, value: StateCounts, activations: Activations, samples: Samples) -> StateCounts:
+        a, x = activations, activations.host
+        simple = self.per == "position" and self.strata is None and samples.mask is None and a.axes.sample == 0
+        if x is None or not simple or x.ndim < 2 or len(x) != len(samples):
+            return self.add(value, Chunk.of(self.read(a), a, samples))
+        threshold = a.threshold if self.threshold is None else self.threshold
+        table, count = self._table(value, x.shape[a.axes.unit], threshold), len(samples)
+        m = x.size // max(1, count * value.units)
+        early = value.kept.early(samples)
+        finite, rows = table.observe(x, a.axes.unit, threshold, a.dtype, samples.ids, early)
+        if early.size and m:
+            value.kept.take(samples, early, np.full(len(early), m), rows)
+        if not finite:
+            nan, inf = nonfinite(x, a.dtype)
+            value.nan, value.inf = value.nan + nan, value.inf + inf
+        value.samples += count if m else 0
+        value.square_rows += count * m * m
+        return value
+
+    def _table(self, value: StateCounts, units: int, threshold: float) -> Table:
+        """The table of a value, made when the number of units is first known."""
         if value.table is None:
-            value.units, value.threshold = units, chunk.threshold if self.threshold is None else self.threshold
+            value.units, value.threshold = units, threshold
             value.table = Table(value.words + value.strata)
         elif value.units != units:
             raise ShapeError(
                 f"{value.site}: {value.units} units so far, {units} in this batch. One table counts states of one width; "
                 "resize or crop the inputs to one size, or measure per='position'."
             )
+        return value.table
+
+    def add(self, value: StateCounts, chunk: Chunk) -> StateCounts:
+        m, units = self._shape(chunk)
+        table = self._table(value, units, chunk.threshold if self.threshold is None else self.threshold)
         count = len(chunk.samples)
         rows = as_words(to_numpy(chunk.arrays["states"]), units)[: count * m]
         if len(rows) != count * m:
             raise ShapeError(f"{value.site}: {count} samples of {m} rows were expected, {len(rows)} rows arrived.")
         mask = chunk.rows_mask(m if self.per == "position" else None, value.site)
         if mask is None:
-            offsets = _even_offsets(count, m)
+            offsets = even_offsets(count, m)
             value.samples += count if m else 0
             value.square_rows += count * m * m
         else:
@@ -132,7 +147,7 @@ class StateTable(AbstractTally[StateCounts]):
             value.square_rows += int(np.dot(sizes, sizes))
         self._count_nonfinite(value, chunk)
         value.kept.offer(rows, offsets, chunk.samples)
-        value.table.add(self._keyed(rows, offsets, chunk), offsets, chunk.samples.ids)
+        table.add(self._keyed(rows, offsets, chunk), offsets, chunk.samples.ids)
         return value
 
     def _shape(self, chunk: Chunk) -> tuple[int, int]:

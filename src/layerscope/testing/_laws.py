@@ -80,7 +80,22 @@ def check_tally(tally: AbstractTally[Any], seed: int = 0, *, chunks: Sequence[Ch
     holds("files of nothing", tally.from_arrays(SITE, tally.to_arrays(init())), init())
     assert not tally.same(of(a), of(a, b)), f"{tally!r}: same() calls one batch and two the same, so it can reject nothing (seed {seed})"
     assert not tally.same(init(), of(a)), f"{tally!r}: same() calls nothing and one batch the same, so it can reject nothing"
+    if chunks is None:
+        _check_observe(tally, seed)
     check_recipe(tally)
+
+
+def _check_observe(tally: AbstractTally[Any], seed: int) -> None:
+    """Assert that observing is reading and adding, also for other types, strides and sample axes."""
+    rng = np.random.default_rng(seed)
+    one, two = tally.init(SITE), tally.init(SITE)
+    for k, size in enumerate((4, 1, 7, 3)):
+        x = rng.normal(size=(size, 5, 3, 2)).round(1).astype(np.float64 if k == 1 else np.float32)
+        samples = Samples(np.arange(10 * k, 10 * k + size), np.zeros(size, np.int64), epoch=0)
+        a = Activations.of(np.moveaxis(x, 0, 2), unit=0, sample=2) if k == 3 else Activations.of(x, unit=1)
+        one = tally.observe(one, a, samples)
+        two = tally.add(two, Chunk.of(tally.read(a), a, samples))
+        assert tally.same(one, two), f"{tally!r}: observe is not add of read (batch {k}, seed {seed}): {one!r} is not {two!r}"
 
 
 def check_recipe(recipe: Any) -> None:
