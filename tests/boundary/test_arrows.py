@@ -24,12 +24,14 @@ ARROWS["distributed"] = {"_errors", "_site", "tallies", "_files"}
 
 ARROWS["_watch"] = ARROWS["_results"] | {"_results", "probes", "_examine"}
 
+ARROWS["demo"] = {"_errors", "_results", "datasets", "_examine"}
+
 PARTS = {*ARROWS, "_examine", "integrations", "compat", "testing", "cli"}
-ARROWS["_examine"] = PARTS - {"_watch", "report", "cli", "compat", "integrations"}
-ARROWS["testing"] = PARTS - {"report", "cli", "compat", "integrations"}
+ARROWS["_examine"] = PARTS - {"_watch", "report", "demo", "cli", "compat", "integrations", "testing"}
+ARROWS["testing"] = PARTS - {"report", "demo", "cli", "compat", "integrations"}
 ARROWS["cli"] = PARTS - {"compat", "integrations"} | {PACKAGE}
 ARROWS["integrations"] = ARROWS["compat"] = PARTS | {PACKAGE}
-ARROWS[PACKAGE] = PARTS - {"cli"}  # the door
+ARROWS[PACKAGE] = PARTS - {"cli", "demo"}  # the door
 
 FILES = {("probes/energy.py", "energy")}  # single files that see more than their package does
 LAZY = {("_results", "report")}  # the back door: only inside functions
