@@ -75,7 +75,9 @@ def main(name: str, threads: int, rounds: int) -> None:
             if label == "watch":
                 insides.append(run.seconds_inside())
         low, median, high = statistics.quantiles(ratios, n=4)
-        hooks = f", inside the hooks {statistics.median(insides) / statistics.median(bares):.3f} of it" if insides else ""
+        hooks = (
+            f", inside the hooks {statistics.median(insides) / statistics.median(bares):.3f} of it" if insides else ""
+        )
         kind = "CPU" if threads == 1 else "wall"
         print(
             f"{name}, {threads} thread(s), {kind}: bare {statistics.median(bares) * 1e3:.0f} ms; {label} / bare "
@@ -90,7 +92,9 @@ def main(name: str, threads: int, rounds: int) -> None:
             view[first].table.sorted = None  # as if it had not been asked before
             view[first].efficiency()
 
-        print(f"{name}: efficiency of {first} afterwards ({view[first].state_count:,} observations) {cpu_seconds(efficiency) * 1e3:.2f} ms")
+        print(
+            f"{name}: efficiency of {first} afterwards ({view[first].state_count:,} observations) {cpu_seconds(efficiency) * 1e3:.2f} ms"
+        )
 
 
 def memory(name: str) -> None:

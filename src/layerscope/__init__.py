@@ -45,7 +45,9 @@ def __getattr__(name: str) -> Any:
         return import_module(f".{name}", __name__)
     if name in _NAMES:
         return getattr(import_module(f".{_NAMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted((*_NAMES, *_MODULES)))}")
+    raise AttributeError(
+        f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted((*_NAMES, *_MODULES)))}"
+    )
 
 
 def __dir__() -> list[str]:

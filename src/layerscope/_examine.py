@@ -83,13 +83,20 @@ def examine(
     began = time.perf_counter()
     with probe_for(model, device=device, amp=amp, forward=_forward_of(data)) as probe:
         feed = Feed(data, samples=samples, batch_size=batch_size, shard=shard)  # within, as loaders draw random numbers
-        listed = chosen_layers(probe.describe(feed.peek(LOOK), wants_inputs(layers)), feed, layers, exclude, thresholds, axes)
+        listed = chosen_layers(
+            probe.describe(feed.peek(LOOK), wants_inputs(layers)), feed, layers, exclude, thresholds, axes
+        )
         recipes = [*dict.fromkeys(m.tally for m in measures)]
         if keep_rows:
             recipes.append(PackedRows(None if keep_rows is True else os.fspath(keep_rows)))
         walk = Walk(probe, listed, recipes, feed)
-        others = {name: Walk(twin, listed, recipes, feed) for name, twin in _references(probe, references, device, amp).items()}
-        made = Making(probe, feed, measures, {"batch_size": feed.batch_size, "samples_asked": samples, "shard": shard}, resume)
+        others = {
+            name: Walk(twin, listed, recipes, feed)
+            for name, twin in _references(probe, references, device, amp).items()
+        }
+        made = Making(
+            probe, feed, measures, {"batch_size": feed.batch_size, "samples_asked": samples, "shard": shard}, resume
+        )
         done = made.resumed(walk, others)
         for batch in _bar(feed, progress):
             if batch.number < done:
@@ -196,7 +203,9 @@ def scored(task: Task, output: Any, batch: Batch, score: Callable[[Any, Any], An
     values = None if output is None else to_numpy(output.float() if "bfloat16" in str(output.dtype) else output)
     if values is None or values.ndim != 2 or values.shape[1] < 2 or len(values) != len(labels):
         shape = None if values is None else tuple(values.shape)
-        return replace(task, note=f"accuracy needs outputs (samples, classes); they are {shape}. Pass ls.Data(…, score=…)")
+        return replace(
+            task, note=f"accuracy needs outputs (samples, classes); they are {shape}. Pass ls.Data(…, score=…)"
+        )
     if labels.min() < 0 or labels.max() >= values.shape[1]:
         return replace(task, note=f"labels {labels.min()} … {labels.max()} do not fit {values.shape[1]} outputs")
     return Task(task.score + float((values.argmax(1) == labels).sum()), task.samples + len(labels), "accuracy", "")
@@ -285,7 +294,9 @@ class Making:
         if state is None:
             raise DataError(f"resume={self.resume}: this run is finished. Load it with ls.load, or give another file.")
         same = [x.site for x in old.layers.read] == [x.site for x in walk.listed.read]
-        settings = all(old.manifest.get(key) == (list(v) if isinstance(v, tuple) else v) for key, v in self.asked.items())
+        settings = all(
+            old.manifest.get(key) == (list(v) if isinstance(v, tuple) else v) for key, v in self.asked.items()
+        )
         if not (same and settings and state["network"] == self.probe.fingerprint()):
             raise DataError(
                 f"resume={self.resume}: the file was made with another network, other layers or another batch size. Numbers of two "
@@ -297,7 +308,9 @@ class Making:
         return int(state["batches"])
 
 
-def layers(model: Any, batch: Any, *, layers: Selection = None, exclude: Selection = None, device: Any = None) -> Layers:
+def layers(
+    model: Any, batch: Any, *, layers: Selection = None, exclude: Selection = None, device: Any = None
+) -> Layers:
     """What can be read in a model, and what is read by default: the first line anyone types.
 
     **Arguments:** `batch` any data that `examine` takes; its first two samples are run. **Gives:** a table, a line per site, in the order
@@ -309,7 +322,13 @@ def layers(model: Any, batch: Any, *, layers: Selection = None, exclude: Selecti
 
 
 def activations(
-    model: Any, batch: Any, *, layers: Selection = None, exclude: Selection = None, device: Any = None, amp: str | None = None
+    model: Any,
+    batch: Any,
+    *,
+    layers: Selection = None,
+    exclude: Selection = None,
+    device: Any = None,
+    amp: str | None = None,
 ) -> dict[str, NDArray[Any]]:
     """The values themselves: {site name: array} for one batch, without tallies; half floats come as float32."""
 
@@ -372,7 +391,13 @@ def plan(
     forwards = math.nan if feed.batches is None else float(feed.batches)
     total = math.nan if feed.length is None else float(feed.length)
     state_bytes = sum(r * (8 * -(-x.units // 64) + 56) for r, x in zip(rows, listed.read, strict=True))
-    return Plan(tuple(str(x.site) for x in listed.read), rows, forwards, total * state_bytes / 2**30, forwards * min(seconds) / 60)
+    return Plan(
+        tuple(str(x.site) for x in listed.read),
+        rows,
+        forwards,
+        total * state_bytes / 2**30,
+        forwards * min(seconds) / 60,
+    )
 
 
 def _forward_of(data: Any) -> Callable[..., Any] | None:
@@ -389,7 +414,9 @@ def parse_bytes(text: int | str) -> int:
     units = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
     if found is None or found[2] not in units or float(found[1]) <= 0:
-        raise DataError(f"memory_limit={text!r} is no amount of memory. Write a number of bytes, or for example '4 GiB' or '500 MB'.")
+        raise DataError(
+            f"memory_limit={text!r} is no amount of memory. Write a number of bytes, or for example '4 GiB' or '500 MB'."
+        )
     return int(float(found[1]) * units[found[2]])
 
 

@@ -51,7 +51,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArra
     try:
         with zipfile.ZipFile(path) as archive:
             if INDEX not in archive.namelist():
-                raise FileFormatError(f"{path}: no {INDEX} inside, so this is no layerscope file. Load files written by results.save().")
+                raise FileFormatError(
+                    f"{path}: no {INDEX} inside, so this is no layerscope file. Load files written by results.save()."
+                )
             index = json.loads(archive.read(INDEX))
             if not isinstance(index, dict) or index.get("layerscope_file") != VERSION:
                 seen = index.get("layerscope_file") if isinstance(index, dict) else None
@@ -61,7 +63,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArra
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             return index, {name.removesuffix(".npy"): _array(archive, name) for name in names}
     except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, EOFError) as error:
-        raise FileFormatError(f"{path}: damaged or no layerscope file ({error}). Write it again with results.save().") from error
+        raise FileFormatError(
+            f"{path}: damaged or no layerscope file ({error}). Write it again with results.save()."
+        ) from error
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

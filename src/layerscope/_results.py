@@ -106,7 +106,9 @@ class Results(Mapping[str, View]):
     def aIQ(self, weight: int = 2, *, allow_undersampled: bool = False) -> Reading:  # noqa: N802 - the published name
         """Artificial intelligence quotient of accuracy and network efficiency."""
         if self.accuracy is None or self.task.kind != "accuracy":
-            raise DataError(f"aIQ: it needs an accuracy within [0, 1], and there is none ({self.task.note}). Give labels with the data.")
+            raise DataError(
+                f"aIQ: it needs an accuracy within [0, 1], and there is none ({self.task.note}). Give labels with the data."
+            )
         network = self.network_efficiency(allow_undersampled=allow_undersampled)
         value = aiq(float(network), float(self.accuracy), weight)
         return Reading(
@@ -192,7 +194,9 @@ class Results(Mapping[str, View]):
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, FileFormatError):
                 raise
-            raise FileFormatError(f"{path}: the index does not describe what the file holds ({error!r}). It is damaged.") from error
+            raise FileFormatError(
+                f"{path}: the index does not describe what the file holds ({error!r}). It is damaged."
+            ) from error
 
     @classmethod
     def _from_contents(cls, index: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], prefix: str) -> "Results":
@@ -230,21 +234,32 @@ class Results(Mapping[str, View]):
         for site in mine:
             left, right = self.values_by_site[site], other.values_by_site[site]
             if left.keys() != right.keys():
-                raise MergeError(f"merge: {site} has the tallies {list(left)} on the left, {list(right)} on the right. Use the same measures=.")
+                raise MergeError(
+                    f"merge: {site} has the tallies {list(left)} on the left, {list(right)} on the right. Use the same measures=."
+                )
             values[site] = {
                 tally: tally.merge(tally.merge(tally.init(site), left[tally]), right[tally]) for tally in left
             }
         if (self.task.samples and other.task.samples) and self.task.kind != other.task.kind:
-            raise MergeError(f"merge: left is scored by {self.task.kind}, right by {other.task.kind}. Score both alike.")
+            raise MergeError(
+                f"merge: left is scored by {self.task.kind}, right by {other.task.kind}. Score both alike."
+            )
         scored = self.task if self.task.samples else other.task
-        task = Task(self.task.score + other.task.score, self.task.samples + other.task.samples, scored.kind, scored.note)
+        task = Task(
+            self.task.score + other.task.score, self.task.samples + other.task.samples, scored.kind, scored.note
+        )
         manifest = {**self.manifest, "merged": self.manifest.get("merged", 1) + other.manifest.get("merged", 1)}
         for key in ("samples", "batches", "seconds"):
             if key in manifest and key in other.manifest:
                 manifest[key] = manifest[key] + other.manifest[key]
         shared = self.references.keys() & other.references.keys()
         return Results(
-            self.layers, values, self.measures, manifest, task, {n: self.references[n].merge(other.references[n]) for n in sorted(shared)}
+            self.layers,
+            values,
+            self.measures,
+            manifest,
+            task,
+            {n: self.references[n].merge(other.references[n]) for n in sorted(shared)},
         )
 
 
@@ -283,7 +298,9 @@ def _row(layer: Layer, measure: AbstractMeasure[Any], reading: Reading) -> dict[
 def _recipe_to_json(recipe: Any, home: Any) -> dict[str, Any]:
     kind = type(recipe).__name__
     if getattr(home, kind, None) is not type(recipe):
-        raise FileFormatError(f"save: {recipe!r} is no {home.__name__.rpartition('.')[2]} of layerscope, so no file could name it.")
+        raise FileFormatError(
+            f"save: {recipe!r} is no {home.__name__.rpartition('.')[2]} of layerscope, so no file could name it."
+        )
     return {"kind": kind, **{f.name: getattr(recipe, f.name) for f in fields(recipe)}}
 
 
@@ -312,5 +329,3 @@ def _layer_from_json(line: Mapping[str, Any]) -> Layer:
             "role": inventory.Role(line["role"]),
         }
     )
-
-

@@ -147,7 +147,13 @@ class Activations:
 
     @classmethod
     def of(
-        cls, values: NDArray[Any], unit: int = -1, *, sample: int = 0, threshold: float = 0.0, mask: NDArray[np.bool_] | None = None
+        cls,
+        values: NDArray[Any],
+        unit: int = -1,
+        *,
+        sample: int = 0,
+        threshold: float = 0.0,
+        mask: NDArray[np.bool_] | None = None,
     ) -> "Activations":
         """The activations of a NumPy array."""
         return cls(values, Axes(unit, sample), np, threshold, mask, host=values)
@@ -188,7 +194,9 @@ class Chunk:
         if rows is None:
             if mask.all():
                 return None
-            raise ShapeError(f"{site}: states that span all positions cannot leave masked ones out. Measure per='position'.")
+            raise ShapeError(
+                f"{site}: states that span all positions cannot leave masked ones out. Measure per='position'."
+            )
         spread = mask.reshape(*mask.shape, *(1,) * (len(self.positions) - mask.ndim + 1))
         return np.broadcast_to(spread, (len(mask), *self.positions)).reshape(len(mask), rows)
 

@@ -16,7 +16,9 @@ Per = Literal["position", "sample", "channel"]
 def check_per(per: str) -> None:
     """Raise where `per` is no known way to cut an activation into states."""
     if per not in get_args(Per):
-        raise ShapeError(f"per={per!r}: one state is made per {', '.join(map(repr, get_args(Per)))}. Choose one of them.")
+        raise ShapeError(
+            f"per={per!r}: one state is made per {', '.join(map(repr, get_args(Per)))}. Choose one of them."
+        )
 
 
 def pack_states(a: Activations, per: Per = "position", threshold: float | None = None) -> dict[str, Any]:
@@ -33,7 +35,9 @@ def pack_states(a: Activations, per: Per = "position", threshold: float | None =
             return {"states": words}
         return {"states": words, "nonfinite": np.asarray(kernels.nonfinite(values, a.dtype), np.int64)}
     if "complex" in str(a.values.dtype):
-        raise DtypeError(f"pack: complex values ({a.values.dtype}) have no order, so no unit can fire. Measure their real part or magnitude.")
+        raise DtypeError(
+            f"pack: complex values ({a.values.dtype}) have no order, so no unit can fire. Measure their real part or magnitude."
+        )
     from .kernels import device
 
     values, axis = _cut(a.values, a.axes.sample, a.axes.unit, per, a.xp)
@@ -57,7 +61,9 @@ def _cut(values: Any, sample: int, unit: int, per: Per, xp: Any) -> tuple[Any, i
     values = xp.moveaxis(values, unit, 1)
     if per == "sample":
         return xp.reshape(values, (values.shape[0], -1) if values.shape[0] else (0, int(np.prod(values.shape[1:])))), 1
-    return xp.reshape(values, (*values.shape[:2], -1) if values.shape[0] else (0, values.shape[1], int(np.prod(values.shape[2:])))), 2
+    return xp.reshape(
+        values, (*values.shape[:2], -1) if values.shape[0] else (0, values.shape[1], int(np.prod(values.shape[2:])))
+    ), 2
 
 
 def as_words(states: NDArray[Any], units: int) -> NDArray[np.uint64]:

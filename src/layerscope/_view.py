@@ -105,7 +105,9 @@ class View:
         for tally, value in self._values.items():
             if isinstance(tally, PackedRows):
                 return value.all()
-        raise SiteError(f"{self.site}: the rows in their order were not kept. Say so: ls.examine(model, data, keep_rows=True).")
+        raise SiteError(
+            f"{self.site}: the rows in their order were not kept. Say so: ls.examine(model, data, keep_rows=True)."
+        )
 
     def __repr__(self) -> str:
         layer = self.layer

@@ -68,7 +68,9 @@ class States(AbstractMeasure[StateCounts]):
 
     def compute(self, value: StateCounts) -> Reading:
         n = value.records().n
-        reading = Reading(float(len(n)) if len(n) else float("nan"), observations=value.observations, measured_in="states")
+        reading = Reading(
+            float(len(n)) if len(n) else float("nan"), observations=value.observations, measured_in="states"
+        )
         match self.wrong:
             case "says 0.0 of nothing":
                 return replace(reading, value=float(len(n)))

@@ -239,7 +239,9 @@ def test_moments_hold_at_large_offsets(offset: float, batch: int) -> None:
     x = (np.random.default_rng(0).normal(size=(256, 5, 3)) + offset).astype(np.float32)
     tally, value = Moments(), Moments().init(Site("x"))
     for part in np.split(x, range(batch, len(x), batch)):
-        value = tally.add(value, Chunk(tally.read(Activations.of(part, unit=1)), Samples(np.arange(len(part))), (3,), 5))
+        value = tally.add(
+            value, Chunk(tally.read(Activations.of(part, unit=1)), Samples(np.arange(len(part))), (3,), 5)
+        )
     exact = np.moveaxis(x.astype(np.float64), 1, -1).reshape(-1, 5)
     np.testing.assert_allclose(value.mean, exact.mean(0), rtol=2e-6)
     np.testing.assert_allclose(value.m2 / value.count, exact.var(0), rtol=2e-5 if offset > 1e4 else 2e-6)

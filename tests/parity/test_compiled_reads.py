@@ -14,7 +14,13 @@ from layerscope._site import Activations, Axes, Chunk, Samples, Site
 from layerscope.tallies import AbstractTally, GridMoments, Moments, StateTable
 from tests.conftest import require
 
-TALLIES: list[AbstractTally[Any]] = [StateTable(), StateTable(per="sample"), StateTable(per="channel"), Moments(), GridMoments()]
+TALLIES: list[AbstractTally[Any]] = [
+    StateTable(),
+    StateTable(per="sample"),
+    StateTable(per="channel"),
+    Moments(),
+    GridMoments(),
+]
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 6, 5, 12)).astype(np.float32)
 W = RNG.normal(size=(12, 19)).astype(np.float32)

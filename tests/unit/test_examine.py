@@ -9,7 +9,15 @@ import pytest
 
 import layerscope as ls
 from layerscope import measures
-from layerscope._errors import DataError, EmptyTally, MemoryLimitError, MergeError, NonFiniteError, SiteError, ThresholdError
+from layerscope._errors import (
+    DataError,
+    EmptyTally,
+    MemoryLimitError,
+    MergeError,
+    NonFiniteError,
+    SiteError,
+    ThresholdError,
+)
 from layerscope._examine import parse_bytes
 from layerscope.tallies import StateTable
 from tests.conftest import require
@@ -24,7 +32,14 @@ Y = torch.randint(0, 4, (300,), generator=torch.Generator().manual_seed(1))
 def small(seed: int = 0) -> Any:
     torch.manual_seed(seed)
     return nn.Sequential(
-        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(150, 9), nn.Tanh(), nn.Linear(9, 4)
+        nn.Conv2d(1, 6, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(150, 9),
+        nn.Tanh(),
+        nn.Linear(9, 4),
     )
 
 
@@ -40,7 +55,9 @@ def test_the_numbers_are_numpys() -> None:
     values = ls.activations(model, X)
     assert list(results) == ["1", "6"]
     conv, tanh = values["1"], values["6"]
-    assert float(results["1"].entropy()) == pytest.approx(numpy_entropy(np.moveaxis(conv, 1, -1).reshape(-1, 6)), abs=1e-12)
+    assert float(results["1"].entropy()) == pytest.approx(
+        numpy_entropy(np.moveaxis(conv, 1, -1).reshape(-1, 6)), abs=1e-12
+    )
     assert float(results["6"].entropy()) == pytest.approx(numpy_entropy(tanh), abs=1e-12)
     rates = results["1"].firing_rates()
     np.testing.assert_allclose(rates.value, (conv > 0).mean(axis=(0, 2, 3)))
@@ -135,7 +152,9 @@ def test_amp_is_honoured(amp: str) -> None:
     assert half.manifest["amp"] == amp
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         relu = model.eval()[1](model[0](X)).float().numpy()
-    assert float(half["1"].entropy()) == pytest.approx(numpy_entropy(np.moveaxis(relu, 1, -1).reshape(-1, 6)), abs=1e-12)
+    assert float(half["1"].entropy()) == pytest.approx(
+        numpy_entropy(np.moveaxis(relu, 1, -1).reshape(-1, 6)), abs=1e-12
+    )
 
 
 def test_untrained_twins_ride_along() -> None:

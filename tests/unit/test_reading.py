@@ -37,7 +37,8 @@ def test_an_array_is_no_float() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "words"), [(1.0, "100 %"), (0.9996, "> 99.9 %"), (0.02, "2 %"), (0.0001, "< 0.1 %"), (0.0, "0 %"), (math.nan, "unknown")]
+    ("share", "words"),
+    [(1.0, "100 %"), (0.9996, "> 99.9 %"), (0.02, "2 %"), (0.0001, "< 0.1 %"), (0.0, "0 %"), (math.nan, "unknown")],
 )
 def test_shares_never_round_to_certainty(share: float, words: str) -> None:
     assert percent(share) == words

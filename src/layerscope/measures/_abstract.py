@@ -58,4 +58,6 @@ class AbstractSummary(abc.ABC):
 
 def settings_of(recipe: Any) -> str:
     """The fields of a recipe that differ from their defaults, as "name=value, name=value"."""
-    return ", ".join(f"{f.name}={getattr(recipe, f.name)}" for f in fields(recipe) if getattr(recipe, f.name) != f.default)
+    return ", ".join(
+        f"{f.name}={getattr(recipe, f.name)}" for f in fields(recipe) if getattr(recipe, f.name) != f.default
+    )

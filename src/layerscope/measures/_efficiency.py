@@ -132,7 +132,7 @@ def aiq(net_efficiency: float, accuracy: float, weight: int) -> float:
     0.7830822594569777
     """
     if isinstance(weight, bool) or not isinstance(weight, int | np.integer) or weight < 1:
-        raise ValueError(f"aIQ: the weight must be an integer ≥ 1, got {weight!r}. The default is 2: accuracy counts twice.")
+        raise ValueError(
+            f"aIQ: the weight must be an integer ≥ 1, got {weight!r}. The default is 2: accuracy counts twice."
+        )
     return float((accuracy**weight * net_efficiency) ** (1 / (int(weight) + 1)))
-
-

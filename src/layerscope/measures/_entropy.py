@@ -31,7 +31,9 @@ def entropy(counts: ArrayLike, order: float = 1) -> float:
     order = check_order(order)
     n = np.asarray(counts, np.float64).reshape(-1)
     if not np.all(n >= 0):
-        raise ValueError("entropy: counts must be numbers ≥ 0, got a negative one or NaN. Give how often each state was seen.")
+        raise ValueError(
+            "entropy: counts must be numbers ≥ 0, got a negative one or NaN. Give how often each state was seen."
+        )
     n = n[n > 0]
     if not n.size:
         raise EmptyTally("entropy: no observation at all (every count is 0). There is nothing to take an entropy of.")
@@ -56,7 +58,9 @@ def check_order(order: Any) -> float:
     except (TypeError, ValueError):
         order = math.nan
     if not order >= 0:
-        raise ValueError("entropy: the order α must be a number ≥ 0 (1 Shannon, 2 collision, inf min-entropy). Choose another one.")
+        raise ValueError(
+            "entropy: the order α must be a number ≥ 0 (1 Shannon, 2 collision, inf min-entropy). Choose another one."
+        )
     return order
 
 
@@ -126,7 +130,11 @@ def check_observed(value: StateCounts) -> None:
 
 def check_threshold(value: StateCounts, states: NDArray[np.uint64]) -> None:
     """Raise where every unit fired always: the rule then sees one state of anything, and its entropy 0.0 would be a lie."""
-    if len(states) == 1 and value.observations > 1 and (unit_counts(states, np.ones(1, np.int64), value.units) == 1).all():
+    if (
+        len(states) == 1
+        and value.observations > 1
+        and (unit_counts(states, np.ones(1, np.int64), value.units) == 1).all()
+    ):
         raise ThresholdError(
             f"{value.site}: all {value.units} units were above {value.threshold:g} in all {value.observations:,} observations, so the "
             f"firing rule cannot tell on from off. Values that are never ≤ {value.threshold:g} need a threshold of their own:\n"
@@ -143,5 +151,3 @@ def notes_on(value: StateCounts) -> list[str]:
     if value.masked:
         notes.append(f"{value.masked:,} masked rows left out")
     return notes
-
-

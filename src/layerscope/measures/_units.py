@@ -25,7 +25,9 @@ def rates_of(value: StateCounts) -> NDArray[np.float64]:
     return unit_counts(records.states, records.n, value.units) / value.observations
 
 
-def _reading(value: StateCounts, number: float | NDArray[np.float64], measured_in: str, items: tuple[object, ...] = ()) -> Reading:
+def _reading(
+    value: StateCounts, number: float | NDArray[np.float64], measured_in: str, items: tuple[object, ...] = ()
+) -> Reading:
     return Reading(
         number,
         observations=value.observations,

@@ -111,9 +111,15 @@ class GridMoments(AbstractTally[GridSums]):
     def from_arrays(self, site: Site, arrays: Mapping[str, NDArray[Any]]) -> GridSums:
         try:
             samples = int(arrays["samples"][0])
-            rows_var, rows_std, mean, m2 = (arrays[name].astype(np.float64) for name in ("rows_var", "rows_std", "mean", "m2"))
+            rows_var, rows_std, mean, m2 = (
+                arrays[name].astype(np.float64) for name in ("rows_var", "rows_std", "mean", "m2")
+            )
         except (KeyError, IndexError, ValueError) as error:
-            raise FileFormatError(f"{site}: grid moments need samples, rows_var, rows_std, mean and m2 ({error}).") from error
+            raise FileFormatError(
+                f"{site}: grid moments need samples, rows_var, rows_std, mean and m2 ({error})."
+            ) from error
         if rows_var.shape != rows_std.shape or mean.shape != m2.shape or (samples and mean.shape[1:] != rows_var.shape):
-            raise FileFormatError(f"{site}: the arrays of these grid moments do not fit each other; the file is damaged.")
+            raise FileFormatError(
+                f"{site}: the arrays of these grid moments do not fit each other; the file is damaged."
+            )
         return GridSums(site, samples, rows_var, rows_std, mean, m2)

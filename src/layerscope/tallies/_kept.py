@@ -27,7 +27,9 @@ def rows_of(rows: NDArray[np.uint64], starts: NDArray[np.int64], sizes: NDArray[
     """A copy of the rows starts[g] … starts[g] + sizes[g] - 1 of every g, one sample after the other."""
     if len(starts) and sizes.max() == 1 and sizes.min() == 1:
         return rows[starts]
-    return np.concatenate([rows[:0], *(rows[a : a + size] for a, size in zip(starts.tolist(), sizes.tolist(), strict=True))])
+    return np.concatenate(
+        [rows[:0], *(rows[a : a + size] for a, size in zip(starts.tolist(), sizes.tolist(), strict=True))]
+    )
 
 
 @dataclass
@@ -96,7 +98,8 @@ class KeptSamples:
         kept = self.sifted()
         ends = np.cumsum(kept.sizes)
         return sorted(
-            (int(i), kept.rows[end - size : end].tobytes()) for i, size, end in zip(kept.ids, kept.sizes, ends, strict=True)
+            (int(i), kept.rows[end - size : end].tobytes())
+            for i, size, end in zip(kept.ids, kept.sizes, ends, strict=True)
         )
 
     def same(self, other: "KeptSamples") -> bool:

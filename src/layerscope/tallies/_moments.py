@@ -60,7 +60,13 @@ class Moments(AbstractTally[UnitMoments]):
         shift = xp.sum(deviation, axis=rows) / some
         deviation = xp.where(counts, deviation - shift, xp.zeros_like(x))
         m2 = xp.sum(deviation * deviation, axis=rows)
-        return {"count": count, "pivot": pivot, "shift": shift, "m2": m2, "nonfinite": xp.sum(xp.asarray(bad, dtype=xp.int32))}
+        return {
+            "count": count,
+            "pivot": pivot,
+            "shift": shift,
+            "m2": m2,
+            "nonfinite": xp.sum(xp.asarray(bad, dtype=xp.int32)),
+        }
 
     def init(self, site: Site) -> UnitMoments:
         nothing = np.empty(0)
@@ -69,7 +75,9 @@ class Moments(AbstractTally[UnitMoments]):
     def add(self, value: UnitMoments, chunk: Chunk) -> UnitMoments:
         block = {name: to_numpy(array).astype(np.float64) for name, array in chunk.arrays.items()}
         mean = block["pivot"] + block["shift"]
-        return self._join(value, UnitMoments(value.site, block["count"], mean, block["m2"], int(block["nonfinite"])), ShapeError)
+        return self._join(
+            value, UnitMoments(value.site, block["count"], mean, block["m2"], int(block["nonfinite"])), ShapeError
+        )
 
     def merge(self, left: UnitMoments, right: UnitMoments) -> UnitMoments:
         return self._join(left, right, MergeError)
@@ -79,7 +87,9 @@ class Moments(AbstractTally[UnitMoments]):
         if not right.count.size:
             return left
         if not left.count.size:
-            return UnitMoments(left.site, right.count.copy(), right.mean.copy(), right.m2.copy(), left.nonfinite + right.nonfinite)
+            return UnitMoments(
+                left.site, right.count.copy(), right.mean.copy(), right.m2.copy(), left.nonfinite + right.nonfinite
+            )
         if left.count.shape != right.count.shape:
             raise error(
                 f"moments: {left.count.size} units at {str(left.site)!r}, then {right.count.size} at {str(right.site)!r}. "
@@ -102,14 +112,21 @@ class Moments(AbstractTally[UnitMoments]):
         )
 
     def to_arrays(self, value: UnitMoments) -> Mapping[str, NDArray[Any]]:
-        return {"count": value.count, "mean": value.mean, "m2": value.m2, "nonfinite": np.array([value.nonfinite], np.int64)}
+        return {
+            "count": value.count,
+            "mean": value.mean,
+            "m2": value.m2,
+            "nonfinite": np.array([value.nonfinite], np.int64),
+        }
 
     def from_arrays(self, site: Site, arrays: Mapping[str, NDArray[Any]]) -> UnitMoments:
         try:
             columns = [arrays[name].astype(np.float64) for name in ("count", "mean", "m2")]
             nonfinite = int(arrays["nonfinite"][0])
         except (KeyError, IndexError, ValueError) as error:
-            raise FileFormatError(f"{site}: moments need the arrays count, mean, m2 and nonfinite ({error}).") from error
+            raise FileFormatError(
+                f"{site}: moments need the arrays count, mean, m2 and nonfinite ({error})."
+            ) from error
         if len({column.shape for column in columns}) != 1:
             raise FileFormatError(f"{site}: the arrays of these moments differ in length; the file is damaged.")
         return UnitMoments(site, *columns, nonfinite)

@@ -105,5 +105,7 @@ class PackedRows(AbstractTally[RowsKept]):
         except (KeyError, IndexError) as error:
             raise FileFormatError(f"{site}: packed rows need the arrays rows and units ({error}).") from error
         if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != -(-units // 8):
-            raise FileFormatError(f"{site}: {rows.shape} {rows.dtype} are no packed rows of {units} units; the file is damaged.")
+            raise FileFormatError(
+                f"{site}: {rows.shape} {rows.dtype} are no packed rows of {units} units; the file is damaged."
+            )
         return RowsKept(site, units, len(rows), [rows] if units else [])

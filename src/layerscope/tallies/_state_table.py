@@ -47,7 +47,10 @@ class StateCounts:
 
     def records(self, stratum: int | None = None) -> Records:
         """The different states with their columns, sorted; of one stratum, or of all together."""
-        key = (self.observations, stratum)  # rows only ever come in: their number tells whether a sorted copy is still good
+        key = (
+            self.observations,
+            stratum,
+        )  # rows only ever come in: their number tells whether a sorted copy is still good
         if self.sorted is None or self.sorted[0] != key:
             self.sorted = key, self._records(stratum)
         return self.sorted[1]
@@ -236,7 +239,9 @@ class StateTable(AbstractTally[StateCounts]):
                 and len(ids) == len(sizes)
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise FileFormatError(f"{site}: a state table needs arrays that are not there or not whole ({error}).") from error
+            raise FileFormatError(
+                f"{site}: a state table needs arrays that are not there or not whole ({error})."
+            ) from error
         if not consistent:
             raise FileFormatError(f"{site}: the arrays of this state table do not fit each other; the file is damaged.")
         value = self.init(site)

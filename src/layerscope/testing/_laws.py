@@ -25,7 +25,13 @@ SITE = Site("checked")
 
 
 def random_chunks(
-    tally: AbstractTally[Any], seed: int = 0, *, batches: int = 4, units: int = 7, positions: tuple[int, ...] = (3, 2), T: int = 1
+    tally: AbstractTally[Any],
+    seed: int = 0,
+    *,
+    batches: int = 4,
+    units: int = 7,
+    positions: tuple[int, ...] = (3, 2),
+    T: int = 1,
 ) -> list[Chunk]:
     """What `tally.read` makes of batches of random activations with few different states, labels and ids; each sample comes once."""
     rng = np.random.default_rng(seed)
@@ -78,8 +84,12 @@ def check_tally(tally: AbstractTally[Any], seed: int = 0, *, chunks: Sequence[Ch
     holds("merge leaves its right value unharmed", right, of(b, c))
     holds("files", tally.from_arrays(SITE, tally.to_arrays(of(*stream))), whole)
     holds("files of nothing", tally.from_arrays(SITE, tally.to_arrays(init())), init())
-    assert not tally.same(of(a), of(a, b)), f"{tally!r}: same() calls one batch and two the same, so it can reject nothing (seed {seed})"
-    assert not tally.same(init(), of(a)), f"{tally!r}: same() calls nothing and one batch the same, so it can reject nothing"
+    assert not tally.same(of(a), of(a, b)), (
+        f"{tally!r}: same() calls one batch and two the same, so it can reject nothing (seed {seed})"
+    )
+    assert not tally.same(init(), of(a)), (
+        f"{tally!r}: same() calls nothing and one batch the same, so it can reject nothing"
+    )
     if chunks is None:
         _check_observe(tally, seed)
     check_recipe(tally)
@@ -95,7 +105,9 @@ def _check_observe(tally: AbstractTally[Any], seed: int) -> None:
         a = Activations.of(np.moveaxis(x, 0, 2), unit=0, sample=2) if k == 3 else Activations.of(x, unit=1)
         one = tally.observe(one, a, samples)
         two = tally.add(two, Chunk.of(tally.read(a), a, samples))
-        assert tally.same(one, two), f"{tally!r}: observe is not add of read (batch {k}, seed {seed}): {one!r} is not {two!r}"
+        assert tally.same(one, two), (
+            f"{tally!r}: observe is not add of read (batch {k}, seed {seed}): {one!r} is not {two!r}"
+        )
 
 
 def check_recipe(recipe: Any) -> None:
@@ -156,7 +168,9 @@ def _check_reading(measure: Any, reading: Any, seed: int) -> None:
 def _check_equal(measure: Any, left: Reading, right: Reading, what: str) -> None:
     close = np.allclose(np.asarray(left.value), np.asarray(right.value), rtol=1e-5, atol=1e-12, equal_nan=True)
     assert close, f"{measure!r}: {what}: {left.value} and {right.value}"
-    assert left.observations == right.observations, f"{measure!r}: {what}: {left.observations}, {right.observations} observations"
+    assert left.observations == right.observations, (
+        f"{measure!r}: {what}: {left.observations}, {right.observations} observations"
+    )
 
 
 def _check_nothing(measure: Any, compute: Callable[[], Reading]) -> None:
@@ -164,7 +178,9 @@ def _check_nothing(measure: Any, compute: Callable[[], Reading]) -> None:
         reading = compute()
     except EmptyTally:
         return
-    assert np.all(np.isnan(reading.value)), f"{measure!r}: of nothing it says {reading.value}; raise EmptyTally or give NaN"
+    assert np.all(np.isnan(reading.value)), (
+        f"{measure!r}: of nothing it says {reading.value}; raise EmptyTally or give NaN"
+    )
     assert reading.observations == 0, f"{measure!r}: of nothing it claims {reading.observations} observations"
 
 

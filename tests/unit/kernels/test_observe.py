@@ -21,7 +21,9 @@ LAYOUTS = {
 }
 
 
-def observed(x: np.ndarray, axis: int, ids: np.ndarray, wanted: np.ndarray, cuts: int, dtype: str | None = None) -> tuple:
+def observed(
+    x: np.ndarray, axis: int, ids: np.ndarray, wanted: np.ndarray, cuts: int, dtype: str | None = None
+) -> tuple:
     words = -(-x.shape[axis] // 64)
     table, kept, finite = Table(words), [], True
     for part in np.array_split(np.arange(len(x)), cuts):
@@ -32,14 +34,18 @@ def observed(x: np.ndarray, axis: int, ids: np.ndarray, wanted: np.ndarray, cuts
     return table, np.concatenate(kept), finite
 
 
-def check_observe(table: Table, kept: np.ndarray, x: np.ndarray, axis: int, ids: np.ndarray, wanted: np.ndarray) -> None:
+def check_observe(
+    table: Table, kept: np.ndarray, x: np.ndarray, axis: int, ids: np.ndarray, wanted: np.ndarray
+) -> None:
     words, _ = reference.pack(x, axis, 0.25)
     m = len(words) // len(x)
     records = reference.count(words, np.arange(len(x) + 1) * m, ids)
     for mine, theirs in zip(table.records(), records, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert table.rows == len(words)
-    np.testing.assert_array_equal(kept, words.reshape(len(x), m, words.shape[1])[wanted].reshape(len(wanted) * m, words.shape[1]))
+    np.testing.assert_array_equal(
+        kept, words.reshape(len(x), m, words.shape[1])[wanted].reshape(len(wanted) * m, words.shape[1])
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
