@@ -10,6 +10,7 @@ import resource
 import statistics
 import sys
 import time
+from itertools import pairwise
 
 import torch
 
@@ -69,7 +70,7 @@ def main(name: str, threads: int, rounds: int) -> None:
             for function in (run.bare, capture, capture, run.bare):
                 function()
                 marks.append(clock())
-            steps = [b - a for a, b in zip(marks, marks[1:], strict=False)]
+            steps = [b - a for a, b in pairwise(marks)]
             ratios.append((steps[1] + steps[2]) / (steps[0] + steps[3]))
             bares.append((steps[0] + steps[3]) / 2)
             if label == "watch":

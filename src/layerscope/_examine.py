@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import DataError, MemoryLimitError, NonFiniteError
-from .feed import Batch, Data, Feed
 from ._results import Results, Task, Values
 from ._site import Activations, Chunk, Samples, Site
+from .feed import Batch, Data, Feed
 from .inventory import Layer, Layers, Selection, select, wants_inputs, with_rules
 from .measures import (
     AbstractMeasure,

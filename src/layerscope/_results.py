@@ -103,7 +103,7 @@ class Results(Mapping[str, View]):
         """The share of samples whose largest output is their label, or the mean of `score=`; None without labels."""
         return self.task.reading if self.task.samples else None
 
-    def aIQ(self, weight: int = 2, *, allow_undersampled: bool = False) -> Reading:  # noqa: N802 - the published name
+    def aIQ(self, weight: int = 2, *, allow_undersampled: bool = False) -> Reading:
         """Artificial intelligence quotient of accuracy and network efficiency."""
         if self.accuracy is None or self.task.kind != "accuracy":
             raise DataError(

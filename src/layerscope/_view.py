@@ -16,8 +16,8 @@ from .measures import (
     AlwaysOnUnits,
     DeadUnits,
     Efficiency,
-    EqualUnits,
     Entropy,
+    EqualUnits,
     FiringRate,
 )
 from .tallies import AbstractTally, PackedRows, StateCounts, StateTable

@@ -124,8 +124,7 @@ def test_shards_are_the_whole_to_the_bit() -> None:
     for name in whole:
         assert StateTable().same(merged[name].table, whole[name].table)
     assert merged.manifest["samples"] == 300
-    assert merged.accuracy is not None and whole.accuracy is not None
-    assert float(merged.accuracy) == float(whole.accuracy)
+    assert merged.task == whole.task
     assert parts[0].manifest["samples"] == 3 * 32 + 12, "merging changes neither side"
 
 
@@ -333,7 +332,7 @@ def test_what_is_no_model_is_refused() -> None:
 
 def test_merge_refuses_strangers() -> None:
     a = ls.examine(small(), X)
-    with pytest.raises(MergeError, match="read the\nsame sites|same sites"):
+    with pytest.raises(MergeError, match="read the same sites"):
         a.merge(ls.examine(small(), X, layers=["1"]))
     with pytest.raises(MergeError, match="measures="):
         a.merge(ls.examine(small(), X, measures=[measures.Activation()]))
@@ -353,7 +352,8 @@ def test_results_survive_a_file(tmp_path: Path) -> None:
 
 def test_results_answer_to_names_and_say_what_there_is() -> None:
     results = ls.examine(small(), X)
-    assert "1" in results and "9" not in results
+    assert "1" in results
+    assert "9" not in results
     assert results[ls.Site("1")].site == ls.Site("1")
     with pytest.raises(SiteError, match="Sites are: 1, 6"):
         _ = results["nine"]
