@@ -85,6 +85,8 @@ class Watched(Mapping[str, View]):
             possible = any(matches(layer, one) for one in self._wanted)
         else:
             possible = layer.role in (Role.NONLINEARITY, Role.WEIGHT, Role.RECURRENT) or bool(thresholds or axes)
+        if layer.threshold is None:  # without a rule of the user it will not be chosen
+            layer = replace(layer, threshold=0.0)
         return with_rules(Layers([layer]), thresholds, axes, None)[0] if possible else None
 
     def _choose(self, found: Layers, whole: bool) -> Layers:
@@ -128,7 +130,16 @@ class Watched(Mapping[str, View]):
             "mode": "as the user ran it",
             "data": ["the user's own calls"],
         }
-        return Results(self.layers, dict(self._values), self._measures, manifest, Task(note="watched: no labels"))
+        values = {layer.site: self._values[layer.site] for layer in self._read}
+        layers = Layers(
+            x if x.left_out or x.site in values else replace(x, left_out="did not run") for x in self.layers
+        )
+        return Results(layers, values, self._measures, manifest, Task(note="watched: no labels"))
+
+    @property
+    def _read(self) -> list[Layer]:
+        """The sites that were read so far."""
+        return [layer for layer in self.layers.read if layer.site in self._values]
 
     def _check(self) -> None:
         if not self._values:
@@ -138,14 +149,17 @@ class Watched(Mapping[str, View]):
 
     def __getitem__(self, name: str | Site) -> View:
         self._check()
-        layer = find([x for x in self.layers.read if x.site in self._values], name)
+        layer = find(self._read, name)
         return View(layer, self._values[layer.site])
 
+    def __contains__(self, name: object) -> bool:
+        return any(name in (layer.site, str(layer.site)) for layer in self._read)
+
     def __iter__(self) -> Iterator[str]:
-        return (str(x.site) for x in self.layers.read if x.site in self._values)
+        return (str(layer.site) for layer in self._read)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._read)
 
     def __repr__(self) -> str:
         return f"<Watched: {len(self)} sites, {max(self._seen.values(), default=0):,} samples>"

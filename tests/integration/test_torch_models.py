@@ -424,7 +424,7 @@ def test_a_layer_that_is_always_on_is_an_error_not_zero() -> None:
 
 
 def test_a_model_that_is_only_its_output_says_so() -> None:
-    with pytest.raises(SiteError, match="no site is left to read(.|\n)*the model's output"):
+    with pytest.raises(SiteError, match=r"no site is left to read(.|\n)*the model's output"):
         ls.examine(nn.Linear(5, 2), vectors())
     torch.manual_seed(0)
     model = nn.Linear(5, 2)

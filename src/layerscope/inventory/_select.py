@@ -71,12 +71,16 @@ def select(layers: Layers, wanted: Selection, exclude: Selection = None) -> Laye
     if exclude is not None:
         for k in _hits(layers, exclude, "exclude"):
             chosen[k] = replace(chosen[k], left_out="excluded")
-    if all(layer.left_out for layer in chosen):
-        raise SiteError(
-            f"layers={wanted!r}, exclude={exclude!r}: no site is left to read. The model has:\n{Layers(chosen)!r}\n"
-            "Name some of them, or pass layers='all'."
-        )
+    if all(layer.left_out and layer.left_out != layer.unfit for layer in chosen):
+        raise _none_left(chosen, wanted, exclude)
     return Layers(chosen)
+
+
+def _none_left(layers: Sequence[Layer], wanted: Selection, exclude: Selection) -> SiteError:
+    asked = f"layers={wanted!r}" if exclude is None else f"layers={wanted!r}, exclude={exclude!r}"
+    return SiteError(
+        f"{asked}: no site is left to read. The model has:\n{Layers(layers)!r}\nName some of them, or pass layers='all'."
+    )
 
 
 def _hits(layers: Sequence[Layer], wanted: Selection, argument: str) -> set[int]:
@@ -218,8 +222,8 @@ def with_rules(
                     f"    right: ls.examine(model, data, layers=[{path!r}], thresholds={{{path!r}: 0.1}})"
                 )
             result[k] = replace(layer, left_out=NO_UNITS_FIRE[Role.SOFTMAX])
-    if wanted is not None and all(layer.left_out for layer in result):
-        raise ShapeError(f"layers={wanted!r}: none of these sites can be read:\n{Layers(result)!r}")
+    if all(layer.left_out for layer in result):
+        raise _none_left(result, wanted, None)
     return Layers(result)
 
 

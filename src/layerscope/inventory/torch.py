@@ -187,14 +187,14 @@ class Trace:
 
     # --- functions ---------------------------------------------------------------------------------------------------------------
 
-    def function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[[], Any]) -> Any:
         """Run one torch function of the forward and note what becomes of its tensors."""
         name = name_of(func)
         given = list(tensors_in((args, kwargs)))
         flows = [(self._flow(tensor), _shape(tensor)) for tensor in given]
         path = self._frames[-1].path if self._frames else ""
         site = Site(f"{path}.{name}()".lstrip("."), self.numbers.next(path, name) if ops.counts(name) else 0)
-        result = func(*args, **kwargs)
+        result = run()
         sources = [(flow, shape) for flow, shape in flows if not flow.constant]
         if self._frames and 0 < len(sources) < len(flows) and ops.weighs(name):
             self._frames[-1].weighs = True
@@ -231,9 +231,12 @@ class Trace:
             or (name in ops.SCALES and alone)
         ):
             flow = replace(flow, pending=pending)
+        heads = {frozenset(form.path for form in source.forms) for source, _ in sources}
         passing = role in (Role.RESHAPE, Role.DROPOUT, Role.POOL, Role.SOFTMAX) or name in ops.MONOTONE
-        if passing or (alone and (name in ops.SUMS or name in ops.SCALES)):
-            flow = replace(flow, forms=first.forms)
+        if passing or (
+            len(heads) == 1 and (name in ops.SUMS or name in ops.SCALES)
+        ):  # of one head, also if it was called twice
+            flow = replace(flow, forms=frozenset[Site]().union(*(source.forms for source, _ in sources)))
         if name in ops.SAME or (role is Role.DROPOUT and not ops.drops(args, kwargs)):
             flow = replace(flow, same=first.same, version=_version(tensor))
         if role in (Role.RESHAPE, Role.DROPOUT, Role.POOL):
@@ -280,6 +283,8 @@ class Trace:
         """Why a place cannot be read at all; empty when it can."""
         if tensor.is_nested:
             return "a nested tensor: its rows have no common shape"
+        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            return "it runs inside torch.func (vmap or grad), where values cannot be read"
         if len(shape) < 2:
             return "no unit axis: a number per sample" if shape else "a single number"
         if tensor.is_complex():

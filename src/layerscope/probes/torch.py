@@ -11,6 +11,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +24,7 @@ from .._errors import DtypeError, ShapeError, SiteError
 from .._site import WHOLE, Activations, Site
 from ..inventory import Layer, Layers
 from ..inventory._operations import counts
+from ..inventory._select import NO_UNITS_FIRE
 from ..inventory.torch import Numbers, Trace, in_backward, name_of, tensors_in, unwrapped
 from ._abstract import AbstractProbe, Read
 
@@ -123,14 +126,22 @@ class TorchProbe(AbstractProbe):
         return _first(output, len(batch.samples)), found
 
     def _news(self, layers: tuple[Layer, ...]) -> Callable[[str, torch.nn.Module], bool]:
-        """Whether a module that did not run in the first forward would have been chosen: its class was, by default or everywhere."""
+        """Whether a module that did not run in the first forward would have been chosen.
+
+        The choice itself is not known here: all sites of a class were chosen, or it was the default and the class may fire.
+        """
+        found = self._found or ()
         chosen = {layer.site for layer in layers}
         by_default = self._found is not None and chosen == {layer.site for layer in self._found.read}
-        spared = (
-            set[str]() if by_default or self._found is None else {x.kind for x in self._found if x.site not in chosen}
-        )
-        kinds = {layer.kind for layer in layers} - spared
-        return lambda path, module: path not in self._ran and type(module).__name__ in kinds
+        no_news = {x.kind for x in found if (x.role in NO_UNITS_FIRE if by_default else x.site not in chosen)}
+        kinds = {layer.kind for layer in layers}
+
+        def news(path: str, module: torch.nn.Module) -> bool:
+            kind = type(module).__name__
+            leaf = not any(True for _ in module.children())
+            return path not in self._ran and kind not in no_news and (kind in kinds or (by_default and leaf))
+
+        return news
 
     @property
     def _root(self) -> torch.nn.Module:
@@ -266,9 +277,9 @@ class Listener:
         if wanted is not None and sys.exception() is outside and (layers := wanted.get((call, "out"))) is not None:
             self._give(layers, output)
 
-    def function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[[], Any]) -> Any:
         """Run one torch function of the forward, and read its result where it is a chosen site."""
-        result = func(*args, **kwargs)
+        result = run()
         if counts(name := name_of(func)):
             path = self._calls[-1][0] if self._calls else ""
             call = self.numbers.next(path, name)
@@ -375,11 +386,17 @@ class Watcher:
     def _learn(self, trace: Trace) -> list[tuple[Layer, Any]]:
         """The sites of a part of the model that ran for the first time, and what was read there."""
         with self._lock:
-            for layer in trace.found():
-                self._found.setdefault(layer.site, layer)
-            self._chosen = {
-                layer.site: layer for layer in self.choose(Layers(self._found.values()), ("", 0) in trace.ran).read
-            }
+            whole = ("", 0) in trace.ran
+            found = {layer.site: layer for layer in trace.found()}
+            if whole:  # it knows the order, and what is only the model's output
+                known = {
+                    site: replace(self._found.get(site, layer), left_out=layer.left_out)
+                    for site, layer in found.items()
+                }
+                self._found = known | {site: layer for site, layer in self._found.items() if site not in found}
+            else:
+                self._found = found | self._found
+            self._chosen = {layer.site: layer for layer in self.choose(Layers(self._found.values()), whole).read}
             self._wanted = Wanted(self._chosen.values())
             self._ran |= trace.ran
             read = [site for site in trace.layers if site in self._chosen]
@@ -404,8 +421,8 @@ class _Forward(threading.local):
     def now(self) -> Any:
         return self.trace or self.listener
 
-    def function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        return self.now.function(func, args, kwargs)
+    def function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[[], Any]) -> Any:
+        return self.now.function(func, args, kwargs, run)
 
     def close(self) -> None:
         """The innermost call is through, and what began with it ends with it."""
@@ -425,17 +442,45 @@ class _Forward(threading.local):
             self.close()
 
 
-class Functions(TorchFunctionMode):
-    """Hands every torch function that runs in this thread to whoever follows the forward."""
+class Functions:
+    """Hands every torch function that runs in this thread to whoever follows the forward, as long as the context lasts.
+
+    One mode serves all followers of a thread, because hooks close in another order than they open.
+    """
 
     def __init__(self, follower: Any) -> None:
-        super().__init__()
         self.follower = follower
 
+    def __enter__(self) -> "Functions":
+        _MODES.followers.append(self.follower)
+        if len(_MODES.followers) == 1:
+            _MODES.mode.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        _MODES.followers[:] = [each for each in _MODES.followers if each is not self.follower]
+        if not _MODES.followers:
+            _MODES.mode.__exit__(None, None, None)
+
+
+class _Mode(TorchFunctionMode):
+    """The mode of a thread; each follower runs the function through the next."""
+
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        if in_backward():
-            return func(*args, **(kwargs or {}))
-        return self.follower.function(func, args, kwargs or {})
+        run = partial(func, *args, **(kwargs or {}))
+        if not in_backward():
+            for follower in _MODES.followers:
+                run = partial(follower.function, func, args, kwargs or {}, run)
+        return run()
+
+
+class _Modes(threading.local):
+    def __init__(self) -> None:
+        self.followers: list[Any] = []
+        self.mode = _Mode()
+
+
+_MODES = _Modes()
 
 
 class Hooks:
@@ -467,10 +512,11 @@ class Hook:
     def __call__(self, module: torch.nn.Module, args: Any, given: Any) -> None:
         if in_backward():
             return
-        if self.after:
-            self.call(self.path, module, given)
-        else:
-            self.call(self.path, module, args, given)
+        with torch._C.DisableTorchFunction():  # what is done here is no part of the model
+            if self.after:
+                self.call(self.path, module, given)
+            else:
+                self.call(self.path, module, args, given)
 
     def __deepcopy__(self, memo: Any) -> Any:
         return nullcontext().__exit__
