@@ -47,7 +47,7 @@ def demo(
         Path | None, typer.Option(help="Folder with MNIST's IDX files, or an .npz, instead of the small digits.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of training. [default: 5, with MNIST 2]", show_default=False)
+        int | None, typer.Option(help="Epochs of training. [default: 8, with MNIST 2]", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights and order: equal seeds give equal numbers.")] = 0,
 ) -> None:

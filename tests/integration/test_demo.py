@@ -63,7 +63,7 @@ def test_it_says_where_the_report_is_and_what_comes_next(output: tuple[Path, str
 
 def test_the_page_names_the_command_that_repeats_it(output: tuple[Path, str]) -> None:
     html = (output[0] / "report.html").read_text(encoding="utf-8")
-    assert "layerscope demo --epochs 5 --seed 0" in html
+    assert "layerscope demo --epochs 8 --seed 0" in html
     assert "held out of training" in html
 
 
@@ -71,9 +71,10 @@ def test_equal_seeds_give_equal_numbers_and_others_do_not() -> None:
     from layerscope.demo import run
 
     torch.manual_seed(1)
-    state = torch.get_rng_state()
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
     first = run(epochs=1, seed=3, progress=False)
     assert torch.equal(torch.get_rng_state(), state), "the user's random state is put back"
+    assert torch.get_num_threads() == threads
     torch.manual_seed(2)
     second, other = run(epochs=1, seed=3, progress=False), run(epochs=1, seed=4, progress=False)
     assert first.table.equals(second.table)
