@@ -35,6 +35,9 @@ def write(path: str | os.PathLike[str], index: Mapping[str, Any], arrays: Mappin
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                     npy.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
+        mask = os.umask(0)  # the mode any new file would have; temporary ones are for their owner alone
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

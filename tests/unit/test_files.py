@@ -26,6 +26,12 @@ def test_a_file_gives_back_what_it_was_given(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x.lscope"]
 
 
+def test_a_file_has_the_mode_of_any_other(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("x")
+    path = _files.write(tmp_path / "x.lscope", {}, {})
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_objects_are_never_written(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="Only numbers"):
         _files.write(tmp_path / "x", {}, {"o": np.array([object()])})
