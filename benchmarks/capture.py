@@ -62,7 +62,9 @@ def main(name: str, threads: int, rounds: int) -> None:
     run = Capture(CASES[name]())
     clock = time.process_time if threads == 1 else time.perf_counter
     for _ in range(2):
-        run.bare(), run.watched(), run.examined()
+        run.bare()
+        run.watched()
+        run.examined()
     for label, capture in (("watch", run.watched), ("examine", run.examined)):
         ratios, bares, insides = [], [], []
         for _ in range(rounds):
@@ -103,7 +105,8 @@ def memory(name: str) -> None:
     torch.set_num_threads(1)
     run = Capture(CASES[name]())
     small = Capture(Case(run.case.model, run.case.data[: run.case.batch], run.case.batch, run.case.layers))
-    small.watched(), small.examined()
+    small.watched()
+    small.examined()
     run.bare()
     gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

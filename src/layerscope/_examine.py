@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -294,9 +294,7 @@ class Making:
         if state is None:
             raise DataError(f"resume={self.resume}: this run is finished. Load it with ls.load, or give another file.")
         same = [x.site for x in old.layers.read] == [x.site for x in walk.listed.read]
-        settings = all(
-            old.manifest.get(key) == (list(v) if isinstance(v, tuple) else v) for key, v in self.asked.items()
-        )
+        settings = all(old.manifest.get(key) == _as_json(value) for key, value in self.asked.items())
         if not (same and settings and state["network"] == self.probe.fingerprint()):
             raise DataError(
                 f"resume={self.resume}: the file was made with another network, other layers or another batch size. Numbers of two "
@@ -404,9 +402,16 @@ def _forward_of(data: Any) -> Callable[..., Any] | None:
     return data.forward if isinstance(data, Data) else None
 
 
+def _as_json(setting: Any) -> Any:
+    """A setting as it comes back from a file, where tuples are lists."""
+    # a cast, as isinstance says not of what
+    return list(cast(tuple[Any, ...], setting)) if isinstance(setting, tuple) else setting
+
+
 def _one_batch(batch: Any) -> Any:
     """A batch as loaders give it: a list of two is the pair (inputs, labels) here, not two batches."""
-    return tuple(batch) if isinstance(batch, list) else batch
+    # a cast, as isinstance says not of what
+    return tuple(cast(list[Any], batch)) if isinstance(batch, list) else batch
 
 
 def parse_bytes(text: int | str) -> int:

@@ -9,7 +9,7 @@ import tokenize
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -57,9 +57,10 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArra
                 raise FileFormatError(
                     f"{path}: no {INDEX} inside, so this is no layerscope file. Load files written by results.save()."
                 )
-            index = json.loads(archive.read(INDEX))
-            if not isinstance(index, dict) or index.get("layerscope_file") != VERSION:
-                seen = index.get("layerscope_file") if isinstance(index, dict) else None
+            loaded = json.loads(archive.read(INDEX))
+            index = cast(dict[str, Any], loaded) if isinstance(loaded, dict) else {}  # keys of JSON are strings
+            seen = index.get("layerscope_file")
+            if seen != VERSION:
                 raise FileFormatError(
                     f"{path}: format version {seen!r}, this layerscope reads version {VERSION}. Load it with the version that wrote it."
                 )

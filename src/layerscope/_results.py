@@ -166,12 +166,12 @@ class Results(Mapping[str, View]):
         arrays: dict[str, NDArray[Any]] = {}
         sites: list[dict[str, Any]] = []
         for k, layer in enumerate(self.layers):
-            line = {"layer": _layer_to_json(layer), "tallies": []}
+            recipes: list[dict[str, Any]] = []
             for j, (tally, value) in enumerate(self.values_by_site.get(layer.site, {}).items()):
-                line["tallies"].append(_recipe_to_json(tally, tallies))
+                recipes.append(_recipe_to_json(tally, tallies))
                 for name, array in tally.to_arrays(value).items():
                     arrays[f"{prefix}{k}.{j}.{name}"] = array
-            sites.append(line)
+            sites.append({"layer": _layer_to_json(layer), "tallies": recipes})
         known = [m for m in self.measures if getattr(measures, type(m).__name__, None) is type(m)]
         index: dict[str, Any] = {
             "sites": sites,
@@ -307,10 +307,13 @@ def _recipe_to_json(recipe: Any, home: Any) -> dict[str, Any]:
 def _recipe_from_json(text: Mapping[str, Any], home: Any) -> Any:
     arguments = dict(text)
     kind = arguments.pop("kind")
-    cls = getattr(home, kind, None)
-    if not (isinstance(cls, type) and issubclass(cls, AbstractTally | AbstractMeasure)):
+    if not _is_recipe(getattr(home, kind, None)):
         raise FileFormatError(f"load: the file speaks of {kind!r}, which this version of layerscope does not know.")
-    return cls(**arguments)
+    return getattr(home, kind)(**arguments)
+
+
+def _is_recipe(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, AbstractTally | AbstractMeasure)
 
 
 def _layer_to_json(layer: Layer) -> dict[str, Any]:
@@ -320,12 +323,11 @@ def _layer_to_json(layer: Layer) -> dict[str, Any]:
 
 
 def _layer_from_json(line: Mapping[str, Any]) -> Layer:
-    return Layer(
-        **{
-            **line,
-            "site": Site(**line["site"]),
-            "shape": tuple(line["shape"]),
-            "axes": Axes(*line["axes"]),
-            "role": inventory.Role(line["role"]),
-        }
-    )
+    arguments: dict[str, Any] = {
+        **line,
+        "site": Site(**line["site"]),
+        "shape": tuple(line["shape"]),
+        "axes": Axes(*line["axes"]),
+        "role": inventory.Role(line["role"]),
+    }
+    return Layer(**arguments)

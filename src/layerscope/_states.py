@@ -1,5 +1,6 @@
 """From an activation to packed firing states: which values form a state, who fires, and the bytes and bits of a state."""
 
+import math
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -59,11 +60,10 @@ def _cut(values: Any, sample: int, unit: int, per: Per, xp: Any) -> tuple[Any, i
     if per == "position":
         return values, unit
     values = xp.moveaxis(values, unit, 1)
+    shape: tuple[int, ...] = values.shape
     if per == "sample":
-        return xp.reshape(values, (values.shape[0], -1) if values.shape[0] else (0, int(np.prod(values.shape[1:])))), 1
-    return xp.reshape(
-        values, (*values.shape[:2], -1) if values.shape[0] else (0, values.shape[1], int(np.prod(values.shape[2:])))
-    ), 2
+        return xp.reshape(values, (shape[0], -1) if shape[0] else (0, math.prod(shape[1:]))), 1
+    return xp.reshape(values, (*shape[:2], -1) if shape[0] else (0, shape[1], math.prod(shape[2:]))), 2
 
 
 def as_words(states: NDArray[Any], units: int) -> NDArray[np.uint64]:

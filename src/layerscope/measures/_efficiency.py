@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._errors import EmptyTally
 from .._reading import Reading
@@ -52,7 +53,7 @@ class Efficiency(AbstractMeasure[StateCounts]):
                 value, lambda n: entropy(n, self.order) / value.units, f"of {value.units} bits", 1 / max(1, value.units)
             )
 
-        def ratio(n: Any) -> float:
+        def ratio(n: NDArray[np.int64]) -> float:
             below = entropy(n, self.against or 0.0)
             return entropy(n, self.order) / below if below > 0 else math.nan
 
@@ -121,7 +122,7 @@ def names(sites: Iterable[Site], most: int = 6) -> str:
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
-def aiq(net_efficiency: float, accuracy: float, weight: int) -> float:
+def aiq(net_efficiency: float, accuracy: float, weight: int | np.integer[Any]) -> float:
     r"""Artificial intelligence quotient: accuracy and network efficiency in one number, $(A^w \eta)^{1/(w+1)}$.
 
     **Arguments:** `net_efficiency` η and `accuracy` A within [0, 1]; `weight` w, an integer ≥ 1, how much accuracy counts.
@@ -131,7 +132,8 @@ def aiq(net_efficiency: float, accuracy: float, weight: int) -> float:
     >>> aiq(0.5, 0.98, 2)
     0.7830822594569777
     """
-    if isinstance(weight, bool) or not isinstance(weight, int | np.integer) or weight < 1:
+    whole = isinstance(weight, int | np.integer)  # pyright: ignore[reportUnnecessaryIsInstance] - users write 1.5 all the same
+    if isinstance(weight, bool) or not whole or weight < 1:
         raise ValueError(
             f"aIQ: the weight must be an integer ≥ 1, got {weight!r}. The default is 2: accuracy counts twice."
         )

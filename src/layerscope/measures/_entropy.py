@@ -1,6 +1,7 @@
 """How many states a layer really uses: Rényi entropies of its firing states."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -92,7 +93,9 @@ class Entropy(AbstractMeasure[StateCounts]):
         return state_reading(value, lambda counts: entropy(counts, self.order), "bits")
 
 
-def state_reading(value: StateCounts, of_counts: Any, measured_in: str, scale: float = 1.0) -> Reading:
+def state_reading(
+    value: StateCounts, of_counts: Callable[[NDArray[np.int64]], float], measured_in: str, scale: float = 1.0
+) -> Reading:
     """A reading of a number computed from state counts, with coverage, ceiling (times `scale`) and notes."""
     check_observed(value)
     records = value.records()

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class AbstractTally(abc.ABC, Generic[T]):
 def to_numpy(array: Any) -> NDArray[Any]:
     """An array of any framework on the host; no copy where it is there already."""
     if isinstance(array, np.ndarray):
-        return array
+        return cast(NDArray[Any], array)  # isinstance cannot say of which type
     for step in ("detach", "cpu"):
         if hasattr(array, step):
             array = getattr(array, step)()

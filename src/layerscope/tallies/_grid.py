@@ -1,5 +1,6 @@
 """Variances over a grid of samples × transformations, in one pass over blocks of complete rows."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,8 +46,8 @@ class GridMoments(AbstractTally[GridSums]):
     def read(self, activations: Activations) -> dict[str, Any]:
         a, xp = activations, activations.xp
         x = xp.moveaxis(a.values, a.axes.sample % len(a.values.shape), 0)
-        size = int(np.prod(x.shape[1:]))
-        x = xp.reshape(x, (-1, size))
+        shape: tuple[int, ...] = x.shape
+        x = xp.reshape(x, (-1, math.prod(shape[1:])))
         return {"values": x if str(x.dtype).endswith("float64") else xp.asarray(x, dtype=xp.float32)}
 
     def init(self, site: Site) -> GridSums:

@@ -121,12 +121,12 @@ class Moments(AbstractTally[UnitMoments]):
 
     def from_arrays(self, site: Site, arrays: Mapping[str, NDArray[Any]]) -> UnitMoments:
         try:
-            columns = [arrays[name].astype(np.float64) for name in ("count", "mean", "m2")]
+            count, mean, m2 = (arrays[name].astype(np.float64) for name in ("count", "mean", "m2"))
             nonfinite = int(arrays["nonfinite"][0])
         except (KeyError, IndexError, ValueError) as error:
             raise FileFormatError(
                 f"{site}: moments need the arrays count, mean, m2 and nonfinite ({error})."
             ) from error
-        if len({column.shape for column in columns}) != 1:
+        if not count.shape == mean.shape == m2.shape:
             raise FileFormatError(f"{site}: the arrays of these moments differ in length; the file is damaged.")
-        return UnitMoments(site, *columns, nonfinite)
+        return UnitMoments(site, count, mean, m2, nonfinite)

@@ -88,7 +88,8 @@ class PackedRows(AbstractTally[RowsKept]):
                 f"keep_rows={self.folder!r}: {path} exists already, and nothing is overwritten. Move it away or give another folder."
             )
         chunks = (max(1, CHUNK_BYTES // max(1, width)), width)
-        return zarr.create_array(str(path), shape=(0, width), chunks=chunks, dtype="uint8")
+        # zarr's own signature has a parameter without a type
+        return zarr.create_array(str(path), shape=(0, width), chunks=chunks, dtype="uint8")  # pyright: ignore[reportUnknownMemberType]
 
     def same(self, left: RowsKept, right: RowsKept) -> bool:
         def listing(value: RowsKept) -> list[bytes]:
