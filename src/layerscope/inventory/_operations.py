@@ -42,6 +42,10 @@ PARTS = frozenset(
     "masked_fill gather take_along_dim pad".split()
 )
 """Functions that choose or repeat values."""
+WRITES = frozenset(
+    "__setitem__ index_add index_copy index_put scatter scatter_add scatter_reduce masked_scatter copy".split()
+)
+"""Functions that write into their first argument."""
 SUMS = frozenset(
     "add sub __add__ __radd__ __iadd__ __sub__ __rsub__ __isub__ cat concat concatenate stack hstack mean sum".split()
 )
@@ -87,6 +91,17 @@ def role_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], weighte
 def weighs(name: str) -> bool:
     """Whether a function, given a parameter, multiplies by it as a weight layer does."""
     return name in WEIGHTS or name in PRODUCTS or name.startswith("conv")
+
+
+def waits(name: str, role: Role, alone: bool) -> bool:
+    """Whether weight layers before a function still meet the nonlinearity after it; `alone` when it has one input."""
+    return role in (Role.NORM, Role.RESHAPE, Role.DROPOUT, Role.POOL) or name in SUMS or (alone and name in SCALES)
+
+
+def keeps_logits(name: str, role: Role, one_head: bool) -> bool:
+    """Whether logits are still the model's answer after a function; `one_head` when all its inputs come from one layer."""
+    passed_on = role in (Role.RESHAPE, Role.DROPOUT, Role.POOL, Role.SOFTMAX) or name in MONOTONE
+    return passed_on or (one_head and (name in SUMS or name in SCALES))
 
 
 def counts(name: str) -> bool:
@@ -143,7 +158,7 @@ def regrouped(old: tuple[int, ...], new: tuple[int, ...]) -> list[Went | None]:
 def reduced(rank: int, rest: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Went | None]:
     """Where the axes go when some are summed away and `rest` stay; nowhere when that is not said."""
     dims: Any = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else None))
-    each: tuple[Any, ...] = tuple(dims) if isinstance(dims, tuple | list) else (dims,)  # pyright: ignore[reportUnknownArgumentType]
+    each: list[Any] = [*dims] if isinstance(dims, tuple | list) else [dims]  # pyright: ignore[reportUnknownArgumentType]
     gone = {d % rank for d in each if isinstance(d, int)}
     left = [axis for axis in range(rank) if axis not in gone]
     if len(left) != rest:

@@ -1,6 +1,6 @@
 """Watch one eager forward pass of a PyTorch model and list every place that can be read.
 
-A trace is told of every call of a module and of every torch function (`probes.torch` does that, with hooks and a `TorchFunctionMode`).
+A trace is told of every call of a module and of every torch function (`probes.hooks` does that).
 Each tensor that depends on the model's input carries a short history (`Flow`): which axis holds its units and which its samples, which
 weight layers it comes from, and of which site it is only another form.
 """
@@ -200,21 +200,21 @@ class Trace:
             self._frames[-1].weighs = True
         for part, tensor in enumerate(tensors_in(args[0] if name == "__setitem__" else result)):
             if sources:
-                self._function_output(func, name, args, kwargs, sources, tensor, site)
-                if (
-                    part and name == "multi_head_attention_forward"
-                ):  # how much each place attends to each: samples first
-                    self._flows[tensor] = replace(self._flows[tensor], sample=0)
+                flow = self._function_output(func, name, args, kwargs, sources, tensor, site)
+                if part and name == "multi_head_attention_forward":  # how much each place attends to each
+                    flow = replace(flow, sample=0)
+                elif name in ops.WRITES:  # the axes are those of what was written into
+                    into = flows[0][0]
+                    flow = replace(flow, unit=into.unit, sample=into.sample, mixed=into.mixed)
+                self._flows[tensor] = flow
             elif given:
                 self._flows[tensor] = Flow(constant=True)
         return result
 
     def _function_output(
         self, func: Any, name: str, args: Any, kwargs: Any, sources: list[tuple[Flow, tuple[int, ...]]], tensor: torch.Tensor, site: Site
-    ) -> None:  # fmt: skip
-        known = [
-            (flow, shape) for flow, shape in sources if flow.unit is not None or flow.sample is not None
-        ] or sources
+    ) -> Flow:  # fmt: skip
+        known = [pair for pair in sources if pair[0].unit is not None or pair[0].sample is not None] or sources
         first, shape = next((pair for pair in known if len(pair[1]) == tensor.dim()), known[0])
         pending = frozenset[Site]().union(*(flow.pending for flow, _ in sources))
         role = ops.role_of(name, args, kwargs, weighted=bool(pending))
@@ -222,20 +222,12 @@ class Trace:
         if sample is None and not mixed:
             sample = self._sample_axis(tensor)
         flow = Flow(role, self._frames[-1].number if self._frames else -1, unit, sample, mixed)
-        alone = len(sources) == 1
         if role in (Role.NONLINEARITY, Role.RECURRENT):
             self._activated |= pending
-        elif (
-            role in (Role.NORM, Role.RESHAPE, Role.DROPOUT, Role.POOL)
-            or name in ops.SUMS
-            or (name in ops.SCALES and alone)
-        ):
+        elif ops.waits(name, role, alone=len(sources) == 1):
             flow = replace(flow, pending=pending)
         heads = {frozenset(form.path for form in source.forms) for source, _ in sources}
-        passing = role in (Role.RESHAPE, Role.DROPOUT, Role.POOL, Role.SOFTMAX) or name in ops.MONOTONE
-        if passing or (
-            len(heads) == 1 and (name in ops.SUMS or name in ops.SCALES)
-        ):  # of one head, also if it was called twice
+        if ops.keeps_logits(name, role, one_head=len(heads) == 1):
             flow = replace(flow, forms=frozenset[Site]().union(*(source.forms for source, _ in sources)))
         if name in ops.SAME or (role is Role.DROPOUT and not ops.drops(args, kwargs)):
             flow = replace(flow, same=first.same, version=_version(tensor))
@@ -245,7 +237,7 @@ class Trace:
             threshold = None if role is Role.SOFTMAX else _at_zero(func, args, kwargs) if name in ops.BY_ZERO else 0.0
             flow = replace(flow, threshold=threshold, forms=flow.forms | {site} if flow.forms else flow.forms)
             flow = self._record(site, name, flow, tensor, role)
-        self._flows[tensor] = flow
+        return flow
 
     # --- lines -------------------------------------------------------------------------------------------------------------------
 
@@ -283,7 +275,7 @@ class Trace:
         """Why a place cannot be read at all; empty when it can."""
         if tensor.is_nested:
             return "a nested tensor: its rows have no common shape"
-        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if in_functorch(tensor):
             return "it runs inside torch.func (vmap or grad), where values cannot be read"
         if len(shape) < 2:
             return "no unit axis: a number per sample" if shape else "a single number"
@@ -340,6 +332,11 @@ def name_of(func: Any) -> str:
 def in_backward() -> bool:
     """Whether autograd is running: activation checkpointing repeats forwards there, which must not count twice."""
     return torch._C._current_graph_task_id() != -1
+
+
+def in_functorch(tensor: torch.Tensor) -> bool:
+    """Whether a tensor stands for others inside `torch.func`."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _samples_first(module: torch.nn.Module) -> bool:

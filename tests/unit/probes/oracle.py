@@ -116,15 +116,19 @@ def table_seen(view: Any) -> dict[bytes, tuple[int, int, int, int]]:
     return dict(zip(view.state_ids(), zip(*columns, strict=True), strict=True))  # type: ignore[arg-type]
 
 
+def rule_of(rule: int | tuple[int, float] | tuple[int, float, int]) -> tuple[int, float, int]:
+    if isinstance(rule, int):
+        return rule, 0.0, 0
+    return rule if len(rule) == 3 else (*rule, 0)
+
+
 def check_sites(results: Any, expected: Expected, captured: Captured) -> None:
     """The sites of results are those expected, and each has the table that NumPy makes of what was captured."""
     assert sorted(results) == sorted(expected), (
         f"read {sorted(results)}, expected {sorted(expected)}\n{results.layers!r}"
     )
     for name, rule in expected.items():
-        unit, threshold, sample = (
-            (*((rule,) if isinstance(rule, int) else rule), 0.0, 0)[:3] if isinstance(rule, int) else (*rule, 0)[:3]
-        )
+        unit, threshold, sample = rule_of(rule)
         mine, theirs = table_of(captured[name], unit, threshold, sample), table_seen(results[name])
         assert theirs == mine, f"{name}: {len(theirs)} states, NumPy has {len(mine)}"
         assert results[name].state_count == captured[name].size // captured[name].shape[unit]
@@ -133,7 +137,7 @@ def check_sites(results: Any, expected: Expected, captured: Captured) -> None:
 def check_against_oracle(model: Any, inputs: Any, expected: Expected, **asked: Any) -> Results:
     """`examine` and `watch` give the sites expected, and at each the states that NumPy counts in a forward of its own."""
     model.eval()
-    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    arguments: tuple[Any, ...] = inputs if isinstance(inputs, tuple) else (inputs,)
     captured = capture(model, lambda: model(*arguments))
     data = ls.Data(list(arguments), inputs=list(range(len(arguments)))) if len(arguments) > 1 else inputs
     results = ls.examine(model, data, batch_size=len(arguments[0]), **asked)
