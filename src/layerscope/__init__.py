@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from . import tallies as tallies
     from . import testing as testing
     from ._errors import LayerscopeError as LayerscopeError
-    from ._examine import Plan as Plan
-    from ._examine import activations as activations
+    from ._look import Plan as Plan
+    from ._look import activations as activations
     from ._examine import examine as examine
-    from ._examine import layers as layers
-    from ._examine import plan as plan
+    from ._look import layers as layers
+    from ._look import plan as plan
     from .feed import Data as Data
     from ._reading import Reading as Reading
     from ._results import Results as Results
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ._watch import watch as watch
 
 _NAMES = {
-    "LayerscopeError": "_errors", "Plan": "_examine", "activations": "_examine", "examine": "_examine", "layers": "_examine",
-    "plan": "_examine", "Data": "feed", "Reading": "_reading", "Results": "_results", "load": "_results", "Axes": "_site",
+    "LayerscopeError": "_errors", "Plan": "_look", "activations": "_look", "examine": "_examine", "layers": "_look",
+    "plan": "_look", "Data": "feed", "Reading": "_reading", "Results": "_results", "load": "_results", "Axes": "_site",
     "Site": "_site", "View": "_view", "watch": "_watch",
 }  # fmt: skip
 _MODULES = ("datasets", "measures", "tallies", "testing")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from . import _files, inventory, measures, tallies
 from ._errors import DataError, FileFormatError, LayerscopeError, MergeError
 from ._reading import NAN, Reading
 from ._site import Axes, Site
+from ._task import Task
 from ._view import View
 from .inventory import Layer, Layers, find
 from .measures import AbstractMeasure, AbstractSummary, NetworkEfficiency, aiq
@@ -28,22 +29,6 @@ SOURCES = {
     "entropy": "Rényi, A. (1961). On measures of entropy and information. Proc. 4th Berkeley Symp. Math. Stat. Prob. 1, 547-561.",
     "coverage": "Good, I. J. (1953). The population frequencies of species and the estimation of population parameters. Biometrika 40.",
 }
-
-
-@dataclass(frozen=True)
-class Task:
-    """How well the model did its task on the samples: the sum of scores, of how many, and what a score is."""
-
-    score: float = 0.0
-    samples: int = 0
-    kind: str = "accuracy"
-    note: str = "the data has no labels"
-
-    @property
-    def reading(self) -> Reading:
-        value = self.score / self.samples if self.samples else NAN
-        kind = "of samples" if self.kind == "accuracy" else self.kind
-        return Reading(value, observations=self.samples, samples=self.samples, measured_in=kind, note=self.note)
 
 
 class Results(Mapping[str, View]):
@@ -101,7 +86,7 @@ class Results(Mapping[str, View]):
     @property
     def accuracy(self) -> Reading | None:
         """The share of samples whose largest output is their label, or the mean of `score=`; None without labels."""
-        return self.task.reading if self.task.samples else None
+        return self.task.reading
 
     def aIQ(self, weight: int = 2, *, allow_undersampled: bool = False) -> Reading:
         """Artificial intelligence quotient of accuracy and network efficiency."""
@@ -240,14 +225,10 @@ class Results(Mapping[str, View]):
             values[site] = {
                 tally: tally.merge(tally.merge(tally.init(site), left[tally]), right[tally]) for tally in left
             }
-        if (self.task.samples and other.task.samples) and self.task.kind != other.task.kind:
+        if self.task.kind and other.task.kind and self.task.kind != other.task.kind:
             raise MergeError(
                 f"merge: left is scored by {self.task.kind}, right by {other.task.kind}. Score both alike."
             )
-        scored = self.task if self.task.samples else other.task
-        task = Task(
-            self.task.score + other.task.score, self.task.samples + other.task.samples, scored.kind, scored.note
-        )
         manifest = {**self.manifest, "merged": self.manifest.get("merged", 1) + other.manifest.get("merged", 1)}
         for key in ("samples", "batches", "seconds"):
             if key in manifest and key in other.manifest:
@@ -258,7 +239,7 @@ class Results(Mapping[str, View]):
             values,
             self.measures,
             manifest,
-            task,
+            self.task.merged(other.task),
             {n: self.references[n].merge(other.references[n]) for n in sorted(shared)},
         )
 

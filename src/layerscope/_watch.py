@@ -10,10 +10,12 @@ from typing import Any, Self
 import numpy as np
 
 from ._errors import DataError, EmptyTally, SiteError
-from ._examine import default_measures, reader
-from ._results import Results, Task, Values
+from ._examine import default_measures
+from ._results import Results, Values
 from ._site import Samples, Site
+from ._task import Task
 from ._view import View
+from ._walk import reader
 from .inventory import Layer, Layers, Role, Selection, at_inputs, find, matches, select, wants_inputs, with_rules
 from .measures import AbstractMeasure
 from .probes import probe_for

@@ -8,7 +8,19 @@ import pytest
 from tests.boundary.source import PACKAGE, SRC, imports, modules, plant
 
 # The road, each part seeing the parts before it.
-ROAD = ("_errors", "_site", "_reading", "kernels", "_states", "tallies", "measures", "_view", "_results", "report")
+ROAD = (
+    "_errors",
+    "_site",
+    "_reading",
+    "kernels",
+    "_states",
+    "tallies",
+    "measures",
+    "_view",
+    "_task",
+    "_results",
+    "report",
+)
 ARROWS: dict[str, set[str]] = {part: set(ROAD[:at]) for at, part in enumerate(ROAD)}
 ARROWS["_files"] = {"_errors", "_site", "_reading"}
 ARROWS["inventory"] = {"_errors", "_site"}
@@ -22,12 +34,16 @@ ARROWS["transformations"] = {"_errors"}
 ARROWS["energy"] = {"_errors"}
 ARROWS["distributed"] = {"_errors", "_site", "tallies", "_files"}
 
-ARROWS["_watch"] = ARROWS["_results"] | {"_results", "probes", "_examine"}
+ARROWS["_watch"] = ARROWS["_results"] | {"_results", "probes", "_examine", "_walk"}
 
+ARROWS["_task"] = {"_errors", "_reading", "tallies", "feed"}
+ARROWS["_walk"] = {"_errors", "_site", "_task", "_results", "tallies", "feed", "inventory", "probes"}
+ARROWS["_manifest"] = {"_errors", "_walk", "_results", "tallies", "measures", "feed", "probes"}
 ARROWS["demo"] = {"_errors", "_results", "datasets", "_examine"}
 
-PARTS = {*ARROWS, "_examine", "integrations", "compat", "testing", "cli"}
-ARROWS["_examine"] = PARTS - {"_watch", "report", "demo", "cli", "compat", "integrations", "testing"}
+PARTS = {*ARROWS, "_examine", "_look", "integrations", "compat", "testing", "cli"}
+ARROWS["_look"] = {"_examine", "_site", "_walk", "tallies", "feed", "inventory", "probes"}
+ARROWS["_examine"] = PARTS - {"_watch", "_look", "report", "demo", "cli", "compat", "integrations", "testing"}
 ARROWS["testing"] = PARTS - {"report", "demo", "cli", "compat", "integrations"}
 ARROWS["cli"] = PARTS - {"compat", "integrations"} | {PACKAGE}
 ARROWS["integrations"] = ARROWS["compat"] = PARTS | {PACKAGE}

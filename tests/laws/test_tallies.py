@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from layerscope._errors import ShapeError, ThresholdError
 from layerscope._site import Activations, Chunk, Samples, Site
 from layerscope.kernels import reference
 from layerscope.tallies import AbstractTally, GridMoments, KeptSamples, Moments, PackedRows, StateTable
@@ -268,3 +270,34 @@ def test_the_grid_is_the_full_tensor(seed: int, T: int, r: int) -> None:
     if T > 1:
         np.testing.assert_allclose(value.rows_var / samples, x.var(1, ddof=1).mean(0), rtol=1e-9)
         np.testing.assert_allclose(value.rows_std / samples, x.std(1, ddof=1).mean(0), rtol=1e-9)
+
+
+def test_moments_of_a_long_batch_keep_their_digits() -> None:
+    """float32 sums down the rows were wrong by 1e-3 at two million rows, and stop counting at 16,777,216."""
+    x = np.random.default_rng(0).normal(3, 1, (2_000_000, 3)).astype(np.float32)
+    read = Moments().read(Activations.of(x))
+    value = Moments().add(Moments().init(Site("x")), Chunk(read, Samples(np.arange(len(x))), (), 3))
+    np.testing.assert_allclose(value.m2 / value.count, x.astype(np.float64).var(0), rtol=2e-6)
+    assert value.count.tolist() == [2_000_000] * 3
+
+
+def test_one_table_counts_by_one_rule() -> None:
+    x = Activations.of(np.ones((4, 3), np.float32))
+    other = Activations.of(np.ones((4, 3), np.float32), threshold=1.0)
+    value = StateTable().observe(StateTable().init(Site("x")), x, Samples(np.arange(4)))
+    with pytest.raises(ThresholdError, match="two rules are not counted in one table"):
+        StateTable().observe(value, other, Samples(np.arange(4, 8)))
+
+
+def test_units_and_samples_are_different_axes() -> None:
+    a, samples = Activations.of(np.ones((4, 3), np.float32), unit=0), Samples(np.arange(4))
+    with pytest.raises(ShapeError, match="cannot hold both samples and units"):
+        StateTable().observe(StateTable().init(Site("x")), a, samples)
+
+
+def test_rows_on_disk_merge_into_memory(tmp_path: Path) -> None:
+    tallies = [PackedRows(str(tmp_path / name)) for name in "ab"]
+    x = np.random.default_rng(0).normal(size=(5, 9)).astype(np.float32)
+    left, right = (t.observe(t.init(Site("x")), Activations.of(x), Samples(np.arange(5))) for t in tallies)
+    merged = tallies[0].merge(tallies[0].merge(tallies[0].init(Site("x")), left), right)
+    np.testing.assert_array_equal(merged.all(), np.concatenate([left.all(), right.all()]))

@@ -275,7 +275,7 @@ def test_rows_are_kept_only_when_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("layerscope._examine.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("layerscope._manifest.SAVE_EVERY", 0.0)
     path, model = tmp_path / "run.lscope", small()
     whole = ls.examine(model, (X, Y), batch_size=32)
     seen = 0
@@ -298,8 +298,26 @@ def test_a_run_goes_on_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ls.examine(model, (X, Y), batch_size=32, resume=path)
 
 
-def test_a_run_does_not_go_on_with_another_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("layerscope._examine.SAVE_EVERY", 0.0)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": small(1)}, "another network"),
+        ({"batch_size": 16}, "another batch size"),
+        ({"thresholds": {"1": 0.8}}, "choice of layers"),
+        ({"axes": {"1": 2}}, "choice of layers"),
+        ({"layers": ["1"]}, "choice of layers"),
+        ({"amp": "bf16"}, "set of arguments"),
+        ({"measures": [measures.Entropy(order=2)]}, "set of arguments"),
+        ({"references": ["untrained"]}, "set of arguments"),
+        ({"keep_rows": True}, "set of arguments"),
+        ({"samples": 200}, "set of arguments"),
+        ({"data": X + 3}, "first batch of data"),
+    ],
+)
+def test_a_run_does_not_go_on_as_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr("layerscope._manifest.SAVE_EVERY", 0.0)
     path = tmp_path / "run.lscope"
 
     def stop(batch: Any) -> Any:
@@ -309,10 +327,47 @@ def test_a_run_does_not_go_on_with_another_network(tmp_path: Path, monkeypatch: 
 
     with pytest.raises(KeyboardInterrupt):
         ls.examine(small(), ls.Data(X, preprocess=stop), batch_size=32, resume=path)
-    with pytest.raises(DataError, match="another network"):
-        ls.examine(small(1), X, batch_size=32, resume=path)
-    with pytest.raises(DataError, match="another batch size"):
-        ls.examine(small(), X, batch_size=16, resume=path)
+    arguments = {"model": small(), "data": X, "batch_size": 32, **change}
+    with pytest.raises(DataError, match=rf"made with another.*{words.removeprefix('another ')}"):
+        ls.examine(**arguments, resume=path)
+    with pytest.raises(DataError, match="rows in a folder cannot be continued"):
+        ls.examine(small(), X, resume=path, keep_rows=str(tmp_path))
+
+
+def test_the_manifest_says_what_was_asked() -> None:
+    results = ls.examine(small(), X, layers=[nn.ReLU, "6"], thresholds={"1": 0.2}, references={"twin": small(3)})
+    assert results.manifest["asked"] == {
+        "layers": "[ReLU, '6']",
+        "thresholds": "{'1': 0.2}",
+        "references": "{'twin': Sequential}",
+    }
+
+
+def test_one_batch_that_cannot_be_scored_ends_the_accuracy() -> None:
+    labels = Y.clone()
+    labels[299] = 7
+    results = ls.examine(small(), (X, labels), batch_size=64)
+    assert results.accuracy is None
+    assert "do not fit 4 outputs" in results.task.note
+
+
+def test_outputs_with_nan_count_as_wrong() -> None:
+    x = X.clone()
+    x[:5] = float("nan")
+    results = ls.examine(small(), (x, torch.zeros(300, dtype=torch.int64)))
+    with torch.no_grad():
+        right = int((small().eval()(X[5:]).argmax(1) == 0).sum())
+    assert results.accuracy is not None
+    assert float(results.accuracy) == right / 300
+    assert "NaN count as wrong" in results.accuracy.note
+
+
+def test_a_ratio_of_entropies_is_never_called_a_bound() -> None:
+    results = ls.examine(small(), X[:20])
+    thin = results["6"].efficiency(order=2, against=1)
+    assert thin.undersampled
+    assert thin.bound == ""
+    assert "no bound" in thin.note
 
 
 def test_references_that_nobody_knows() -> None:

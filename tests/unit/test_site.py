@@ -37,7 +37,13 @@ def test_positions_are_what_is_neither_sample_nor_unit() -> None:
 
 @pytest.mark.parametrize(
     ("mask", "positions", "fits"),
-    [((28,), (28,), True), ((28,), (28, 4), True), ((28,), (12, 28, 28), False), ((28,), (), True), ((28,), (29,), False)],
+    [
+        ((28,), (28,), True),
+        ((28,), (28, 4), True),
+        ((28,), (12, 28, 28), False),
+        ((28,), (), True),
+        ((28,), (29,), False),
+    ],
 )
 def test_a_mask_speaks_of_the_leading_positions(mask: tuple[int, ...], positions: tuple[int, ...], fits: bool) -> None:
     assert mask_fits(mask, positions) is fits

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -57,7 +57,11 @@ class Efficiency(AbstractMeasure[StateCounts]):
             below = entropy(n, self.against or 0.0)
             return entropy(n, self.order) / below if below > 0 else math.nan
 
-        return state_reading(value, ratio, f"of the entropy of order {self.against:g}", math.nan)
+        unit = f"of the entropy of order {self.against:g}"
+        reading = state_reading(value, ratio, unit, math.nan)
+        # above and below the line the plain count is low, so undersampled the ratio may be off either way
+        note = "a ratio of two lower bounds is no bound" if reading.undersampled else ""
+        return replace(reading, bound="", note="; ".join(filter(None, (reading.note, note))))
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -95,7 +99,7 @@ class NetworkEfficiency(AbstractSummary):
         notes: list[str] = []
         if out:
             reason = "undersampled" if set(thin) >= out else "undersampled or without a value"
-            notes.append(f"left out, {reason}: {names(sorted(out))}")
+            notes.append(f"left out, {reason}: {names(sorted(out, key=str))}")
         if not used:
             notes.append("no layer is left; more data, or allow_undersampled=True for a lower bound")
             value = math.nan

@@ -309,13 +309,5 @@ def _command(results: Results) -> str:
     m = results.manifest
     if m.get("command"):
         return str(m["command"])
-    arguments = ["model", "data"]
-    sites = [str(layer.site) for layer in results.layers.read]
-    if len(sites) <= 6:
-        arguments.append(f"layers={sites!r}")
-    arguments += [f"{key}={m[key]!r}" for key in ("batch_size",) if m.get(key)]
-    if m.get("samples_asked"):
-        arguments.append(f"samples={m['samples_asked']!r}")
-    if results.references:
-        arguments.append(f"references={[*results.references]!r}")
+    arguments = ["model", "data", *(f"{name}={value}" for name, value in m.get("asked", {}).items())]
     return f"layerscope.examine({', '.join(arguments)})"

@@ -1,6 +1,7 @@
 """Everything that is remembered of a stream of activations: mergeable values and their recipes."""
 
 from ._abstract import AbstractTally as AbstractTally
+from ._abstract import to_numpy as to_numpy
 from ._grid import GridMoments as GridMoments
 from ._grid import GridSums as GridSums
 from ._kept import KeptSamples as KeptSamples

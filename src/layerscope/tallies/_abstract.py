@@ -50,6 +50,10 @@ class AbstractTally(abc.ABC, Generic[T]):
     def same(self, left: T, right: T) -> bool:
         """Whether two values say the same: to the bit for counts, 2e-6 relative for moments."""
 
+    def nbytes(self, value: T) -> int:
+        """Bytes the value takes; a tally whose arrays are expensive to make says it without them."""
+        return sum(array.nbytes for array in self.to_arrays(value).values())
+
     @abc.abstractmethod
     def to_arrays(self, value: T) -> Mapping[str, NDArray[Any]]:
         """The value as arrays of numbers, for a file.  No pickled objects."""

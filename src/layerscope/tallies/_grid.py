@@ -105,6 +105,9 @@ class GridMoments(AbstractTally[GridSums]):
             close.append(np.abs(mine - theirs) <= RELATIVE * (np.abs(mine) + np.abs(theirs)))
         return all(bool(np.all(each)) for each in close)
 
+    def nbytes(self, value: GridSums) -> int:
+        return value.nbytes
+
     def to_arrays(self, value: GridSums) -> Mapping[str, NDArray[Any]]:
         names = ("rows_var", "rows_std", "mean", "m2")
         return {"samples": np.array([value.samples], np.int64), **{name: getattr(value, name) for name in names}}

@@ -43,30 +43,26 @@ class Moments(AbstractTally[UnitMoments]):
         x = xp.moveaxis(a.values, a.axes.sample % len(a.values.shape), 0)
         unit = a.axes.unit % len(a.values.shape)
         x = xp.moveaxis(x, unit + (unit < a.axes.sample % len(a.values.shape)), -1)
-        x = x if str(x.dtype).endswith("float64") else xp.asarray(x, dtype=xp.float32)
-        counts = xp.logical_not(xp.logical_or(xp.isnan(x), xp.isinf(x)))
-        bad = xp.logical_not(counts)
+        # float32 sums lose digits over long axes; the host can afford better, a graph on a device often cannot
+        wide = xp.float64 if a.host is not None or str(x.dtype).endswith("float64") else xp.float32
+        x = xp.asarray(x, dtype=wide)
+        finite = xp.logical_not(xp.logical_or(xp.isnan(x), xp.isinf(x)))
+        bad = xp.logical_not(finite)
         if a.mask is not None:
             spread = xp.reshape(a.mask, (*a.mask.shape, *(1,) * (len(x.shape) - len(a.mask.shape))))
-            counts, bad = xp.logical_and(counts, spread), xp.logical_and(bad, spread)
-        weight = xp.asarray(counts, dtype=x.dtype)
+            finite, bad = xp.logical_and(finite, spread), xp.logical_and(bad, spread)
         rows = tuple(range(len(x.shape) - 1))
-        clean = xp.where(counts, x, xp.zeros_like(x))
-        count = xp.sum(weight, axis=rows)
-        some = xp.where(count > 0, count, xp.ones_like(count))
-        pivot = xp.sum(clean, axis=rows) / some
+        nothing = xp.zeros_like(x)
+        count = xp.sum(xp.asarray(finite, dtype=xp.int32), axis=rows)
+        some = xp.asarray(xp.where(count > 0, count, xp.ones_like(count)), dtype=wide)
+        pivot = xp.sum(xp.where(finite, x, nothing), axis=rows) / some
         # a second look at the mean about the first takes its rounding error away
-        deviation = xp.where(counts, x - pivot, xp.zeros_like(x))
+        deviation = xp.where(finite, x - pivot, nothing)
         shift = xp.sum(deviation, axis=rows) / some
-        deviation = xp.where(counts, deviation - shift, xp.zeros_like(x))
+        deviation = xp.where(finite, deviation - shift, nothing)
         m2 = xp.sum(deviation * deviation, axis=rows)
-        return {
-            "count": count,
-            "pivot": pivot,
-            "shift": shift,
-            "m2": m2,
-            "nonfinite": xp.sum(xp.asarray(bad, dtype=xp.int32)),
-        }
+        nonfinite = xp.sum(xp.asarray(bad, dtype=xp.int32))
+        return {"count": count, "pivot": pivot, "shift": shift, "m2": m2, "nonfinite": nonfinite}
 
     def init(self, site: Site) -> UnitMoments:
         nothing = np.empty(0)
@@ -110,6 +106,9 @@ class Moments(AbstractTally[UnitMoments]):
             and bool(np.all(np.abs(left.mean - right.mean) <= RELATIVE * (np.abs(left.mean) + spread)))
             and bool(np.all(np.abs(left.m2 - right.m2) <= RELATIVE * (left.m2 + right.m2)))
         )
+
+    def nbytes(self, value: UnitMoments) -> int:
+        return value.nbytes
 
     def to_arrays(self, value: UnitMoments) -> Mapping[str, NDArray[Any]]:
         return {

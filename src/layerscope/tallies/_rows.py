@@ -44,7 +44,7 @@ class PackedRows(AbstractTally[RowsKept]):
     """Keeps every packed state, in the order of the stream: 32 times smaller than activations, but it grows with the rows.
 
     **Arguments:** `folder` where zarr arrays named after the sites are written (an existing one is never overwritten), None for memory.
-    **Beware:** merging appends; `same` therefore compares the rows in sorted order.
+    **Beware:** merging appends, in memory unless the left value lies on disk; `same` compares the rows in sorted order.
     """
 
     folder: str | None = None
@@ -61,15 +61,17 @@ class PackedRows(AbstractTally[RowsKept]):
         mask = chunk.rows_mask(m, value.site)
         if mask is not None:
             rows = rows[mask.reshape(-1)]
-        return self._append(value, as_bytes(rows, units), units, ShapeError)
+        return self._append(value, as_bytes(rows, units), units, ShapeError, self.folder)
 
     def merge(self, left: RowsKept, right: RowsKept) -> RowsKept:
-        return self._append(left, right.all(), right.units, MergeError) if right.units else left
+        return self._append(left, right.all(), right.units, MergeError, None) if right.units else left
 
-    def _append(self, value: RowsKept, rows: NDArray[np.uint8], units: int, error: type[Exception]) -> RowsKept:
+    def _append(
+        self, value: RowsKept, rows: NDArray[np.uint8], units: int, error: type[Exception], folder: str | None
+    ) -> RowsKept:
         if value.units and value.units != units:
             raise error(f"{value.site}: {value.units} units so far, now {units}. Rows of one site have one width.")
-        if not value.units and self.folder is not None:
+        if not value.units and folder is not None:
             value.store = self._create(value.site, rows.shape[1])
         value.units = units
         value.rows += len(rows)
@@ -96,6 +98,9 @@ class PackedRows(AbstractTally[RowsKept]):
             return sorted(row.tobytes() for row in value.all())
 
         return left.units == right.units and left.rows == right.rows and listing(left) == listing(right)
+
+    def nbytes(self, value: RowsKept) -> int:
+        return value.nbytes
 
     def to_arrays(self, value: RowsKept) -> Mapping[str, NDArray[Any]]:
         return {"rows": value.all(), "units": np.array([value.units], np.int64)}

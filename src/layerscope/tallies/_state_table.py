@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import DataError, FileFormatError, MergeError, ShapeError
+from .._errors import DataError, FileFormatError, MergeError, ShapeError, ThresholdError
 from .._site import Activations, Chunk, Samples, Site
 from .._states import Per, as_words, check_per, pack_states
 from ..kernels import Records, Table, even_offsets, nonfinite
@@ -102,7 +102,7 @@ class StateTable(AbstractTally[StateCounts]):
     def observe(self, value: StateCounts, activations: Activations, samples: Samples) -> StateCounts:
         a, x = activations, activations.host
         simple = self.per == "position" and self.strata is None and samples.mask is None and a.axes.sample == 0
-        if x is None or not simple or x.ndim < 2 or len(x) != len(samples):
+        if x is None or not simple or x.ndim < 2 or a.axes.unit % x.ndim == 0 or len(x) != len(samples):
             return self.add(value, Chunk.of(self.read(a), a, samples))
         threshold = a.threshold if self.threshold is None else self.threshold
         table, count = self._table(value, x.shape[a.axes.unit], threshold), len(samples)
@@ -127,6 +127,11 @@ class StateTable(AbstractTally[StateCounts]):
             raise ShapeError(
                 f"{value.site}: {value.units} units so far, {units} in this batch. One table counts states of one width; "
                 "resize or crop the inputs to one size, or measure per='position'."
+            )
+        elif value.threshold != threshold:
+            raise ThresholdError(
+                f"{value.site}: counted above {value.threshold:g} so far, now above {threshold:g}. States of two rules are not counted in "
+                "one table; begin a new one."
             )
         return value.table
 
@@ -212,6 +217,9 @@ class StateTable(AbstractTally[StateCounts]):
             and all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
             and left.kept.same(right.kept)
         )
+
+    def nbytes(self, value: StateCounts) -> int:
+        return value.nbytes
 
     def to_arrays(self, value: StateCounts) -> Mapping[str, NDArray[Any]]:
         records = value.table.records() if value.table is not None else value.records()

@@ -99,7 +99,7 @@ def test_the_facts_are_there() -> None:
         "Net, layer by layer", "95 % on 400 samples", "1 of 2", "2 of 3 sites were read", "1,234 parameters", "torch 2.13",
         "float32, cpu, evaluation mode, 1.2 s", "What to distrust", "Undersampled: conv_2 (coverage 0 %)", "≥ 8.644", "No intervals yet",
         "normalisation: no unit of its own fires: norm (ReLU)", "400 in batches of 128", "untrained", "inputs: item[0]",
-        "Network efficiency", "over 1 of 2 sites: conv_1", "aIQ", "layerscope.examine(model, data,", "arXiv:2006.02909",
+        "Network efficiency", "over 1 of 2 sites: conv_1", "aIQ", "layerscope.examine(model, data)", "arXiv:2006.02909",
     ):  # fmt: skip
         assert fact in text, fact
 
@@ -109,11 +109,8 @@ def test_the_command_of_the_manifest_is_the_one_that_is_shown() -> None:
 
 
 def test_the_command_names_what_was_asked() -> None:
-    text = Page(page(usual(manifest={"samples_asked": 400}, untrained={"conv_1": narrow(), "conv_2": wide()}))).text
-    assert (
-        "layerscope.examine(model, data, layers=['conv_1', 'conv_2'], batch_size=128, samples=400, references=['untrained'])"
-        in text
-    )
+    text = Page(page(usual(manifest={"asked": {"layers": "['conv_1', 'conv_2']", "samples": "400"}}))).text
+    assert "layerscope.examine(model, data, layers=['conv_1', 'conv_2'], samples=400)" in text
 
 
 def test_the_title_is_the_one_given_else_the_manifests_else_the_models() -> None:
@@ -162,7 +159,7 @@ def test_a_score_that_is_no_accuracy_keeps_its_name() -> None:
 
 
 def test_without_labels_the_accuracy_is_unknown() -> None:
-    assert "accuracy unknown the data has no labels" in Page(page(usual(task=Task()))).text
+    assert "accuracy unknown the data has no labels" in Page(page(usual(task=Task(note="the data has no labels")))).text
 
 
 def test_results_without_any_site_still_make_a_page() -> None:

@@ -44,7 +44,9 @@ def test_a_site_without_a_number_keeps_its_row() -> None:
 
 
 def test_scores_and_missing_labels_are_told() -> None:
-    assert text(usual(task=Task())).startswith("Net: 400 samples; accuracy unknown, the data has no labels")
+    assert text(usual(task=Task(note="the data has no labels"))).startswith(
+        "Net: 400 samples; accuracy unknown, the data has no labels"
+    )
     assert text(usual(task=Task(120.0, 400, "word overlap", ""))).startswith("Net: 400 samples; word overlap 0.3")
 
 

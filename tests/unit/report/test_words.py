@@ -173,7 +173,7 @@ def test_a_curve_that_still_rises_is_told() -> None:
 def test_notes_of_layers_and_a_missing_accuracy_are_told() -> None:
     assert "a: unit axis by rank." in doubts(results_of({"a": narrow()}, note="unit axis by rank"))
     assert "2 more layers have a note" in doubts(results_of({k: narrow() for k in "abcd"}, note="unit axis by rank"))
-    assert "is not known: the data has no labels" in doubts(usual(task=Task()))
+    assert "is not known: the data has no labels" in doubts(usual(task=Task(note="the data has no labels")))
     assert "is not known" not in doubts(usual())
 
 

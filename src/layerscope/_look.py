@@ -1,0 +1,115 @@
+"""Before anything is measured: what a model has to read, what it would take, and the values themselves."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._examine import LOOK, chosen_layers, default_measures, forward_of
+from ._site import Activations
+from ._walk import Walk
+from .feed import Feed
+from .inventory import Layer, Layers, Selection, select, wants_inputs
+from .probes import probe_for
+from .tallies import to_numpy
+
+
+def layers(
+    model: Any, batch: Any, *, layers: Selection = None, exclude: Selection = None, device: Any = None
+) -> Layers:
+    """What can be read in a model, and what is read by default: the first line anyone types.
+
+    **Arguments:** `batch` any data that `examine` takes; its first two samples are run. **Gives:** a table, a line per site, in the order
+    of the forward pass.
+    """
+    with probe_for(model, device=device, forward=forward_of(batch)) as probe:
+        feed = Feed(_one_batch(batch))
+        return select(probe.describe(feed.peek(LOOK), wants_inputs(layers)), layers, exclude)
+
+
+def activations(
+    model: Any,
+    batch: Any,
+    *,
+    layers: Selection = None,
+    exclude: Selection = None,
+    device: Any = None,
+    amp: str | None = None,
+) -> dict[str, NDArray[Any]]:
+    """The values themselves: {site name: array} for one batch, without tallies; half floats come as float32."""
+
+    def read(layer: Layer, a: Activations) -> NDArray[Any]:
+        half = "float16" in str(a.values.dtype)
+        return np.array(to_numpy(a.xp.asarray(a.values, dtype=a.xp.float32) if half else a.values))
+
+    with probe_for(model, device=device, amp=amp, forward=forward_of(batch)) as probe:
+        feed = Feed(_one_batch(batch))
+        whole = feed.peek(feed.length or feed.batch_size)
+        chosen = select(probe.describe(feed.peek(LOOK), wants_inputs(layers)), layers, exclude).read
+        _, found = probe.run(whole, chosen, read)
+        return {str(layer.site): found[layer] for layer in chosen}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an examination will take: `sites`, `rows` of each a sample, `forwards`, `gibibytes` the tallies can grow to, `minutes`.
+
+    Unknown numbers (a stream without length) are NaN.
+    """
+
+    sites: tuple[str, ...]
+    rows: tuple[int, ...]
+    forwards: float
+    gibibytes: float
+    minutes: float
+
+    def __str__(self) -> str:
+        sites = "\n".join(f"  {site}: {rows:,} rows a sample" for site, rows in zip(self.sites, self.rows, strict=True))
+        return (
+            f"{len(self.sites)} sites\n{sites}\n{self.forwards:,.0f} forwards, about {self.minutes:.2g} minutes; tallies at most "
+            f"{self.gibibytes:.2g} GiB (if every state were different)"
+        )
+
+
+def plan(
+    model: Any,
+    data: Any,
+    *,
+    layers: Selection = None,
+    exclude: Selection = None,
+    samples: int | None = None,
+    batch_size: int | None = None,
+    device: Any = None,
+    amp: str | None = None,
+) -> Plan:
+    """Sites, rows, forwards, memory and minutes of an examination, from one timed batch."""
+    recipes = [*dict.fromkeys(m.tally for m in default_measures())]
+    with probe_for(model, device=device, amp=amp, forward=forward_of(data)) as probe:
+        feed = Feed(data, samples=samples, batch_size=batch_size)
+        listed = chosen_layers(probe.describe(feed.peek(LOOK), wants_inputs(layers)), feed, layers, exclude)
+        walk = Walk(probe, listed, recipes, feed)
+        seconds: list[float] = []
+        for _ in range(2):
+            began = time.perf_counter()
+            walk.step(feed.peek(feed.batch_size))
+            seconds.append(time.perf_counter() - began)
+    rows = tuple(math.prod(x.positions) for x in listed.read)
+    forwards = math.nan if feed.batches is None else float(feed.batches)
+    total = math.nan if feed.length is None else float(feed.length)
+    state_bytes = sum(r * (8 * -(-x.units // 64) + 56) for r, x in zip(rows, listed.read, strict=True))
+    return Plan(
+        tuple(str(x.site) for x in listed.read),
+        rows,
+        forwards,
+        total * state_bytes / 2**30,
+        forwards * min(seconds) / 60,
+    )
+
+
+def _one_batch(batch: Any) -> Any:
+    """A batch as loaders give it: a list of two is the pair (inputs, labels) here, not two batches."""
+    # a cast, as isinstance says not of what
+    return tuple(cast(list[Any], batch)) if isinstance(batch, list) else batch

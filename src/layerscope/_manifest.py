@@ -1,0 +1,116 @@
+"""How results were made, and the file from which an interrupted run goes on."""
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ._errors import DataError
+from ._results import Results
+from ._walk import Walk
+from .feed import Batch, Feed
+from .measures import AbstractMeasure
+from .probes import AbstractProbe
+from .tallies import to_numpy
+
+SAVE_EVERY = 30.0
+"""Seconds between two saves of a run that can be resumed."""
+
+
+@dataclass
+class Making:
+    """Makes results of walks; `asked` is what the user asked for, in words, `resume` the file of a run that can go on."""
+
+    probe: AbstractProbe
+    feed: Feed
+    measures: Sequence[AbstractMeasure[Any]]
+    asked: dict[str, Any]
+    resume: str | os.PathLike[str] | None
+    saved: float = 0.0
+
+    def results(self, walk: Walk, others: Mapping[str, Walk], seconds: float) -> Results:
+        references = {name: self.results(other, {}, 0.0) for name, other in others.items()}
+        return Results(walk.listed, walk.values, self.measures, self.manifest(walk, seconds), walk.task, references)
+
+    def manifest(self, walk: Walk, seconds: float) -> dict[str, Any]:
+        return {
+            "layerscope": version("layerscope"),
+            **walk.probe.facts(),
+            "batch_size": self.feed.batch_size,
+            "asked": self.asked,
+            "mode": "evaluation",
+            "samples": walk.samples,
+            "batches": walk.batches,
+            "seconds": seconds,
+            "data": list(self.feed.notes),
+        }
+
+    def save_sometimes(self, walk: Walk, others: Mapping[str, Walk], batches: int, began: float) -> None:
+        if self.resume is None or time.perf_counter() - max(self.saved, began) < SAVE_EVERY:
+            return
+        results = self.results(walk, others, time.perf_counter() - began)
+        results.manifest |= {"resume": {"batches": batches, **self._identity(walk)}}
+        results.save(self.resume)
+        self.saved = time.perf_counter()
+
+    def resumed(self, walk: Walk, others: Mapping[str, Walk]) -> int:
+        """How many batches of the stream are in the file already, whose tallies are taken over.
+
+        **Raises:** `DataError` where anything differs that a number depends on: two different runs are never joined.
+        """
+        if self.resume is None or not Path(self.resume).exists():
+            return 0
+        old = Results.load(self.resume)
+        state = dict(old.manifest.get("resume") or {})
+        if not state:
+            raise DataError(f"resume={self.resume}: this run is finished. Load it with ls.load, or give another file.")
+        batches = int(state.pop("batches"))
+        now = self._identity(walk)
+        differs = [what for what in now if state.get(what) != now[what]]
+        if differs:
+            raise DataError(
+                f"resume={self.resume}: the file was made with another {' and another '.join(differs)}. Numbers of two different runs "
+                "are not joined; give another file, or call examine as before."
+            )
+        for mine, theirs in ((walk, old), *((others[name], old.references[name]) for name in others)):
+            mine.values, mine.task = theirs.values_by_site, theirs.task
+            mine.samples, mine.batches = theirs.manifest["samples"], theirs.manifest["batches"]
+        return batches
+
+    def _identity(self, walk: Walk) -> dict[str, Any]:
+        """What must be equal for a run to go on, by the name a message gives it."""
+        return {
+            "network": self.probe.fingerprint(),
+            "choice of layers": [f"{x.site} {x.axes} {x.threshold}" for x in walk.listed.read],
+            "batch size": self.feed.batch_size,
+            "set of arguments": self.asked,
+            "first batch of data": _digest(self.feed.peek(self.feed.batch_size)),
+        }
+
+
+def said(value: Any) -> str:
+    """An argument as the user would write it; networks and functions by their names."""
+    if isinstance(value, Mapping):
+        pairs = cast(Mapping[Any, Any], value)  # casts, as isinstance says not of what
+        return "{" + ", ".join(f"{said(key)}: {said(pairs[key])}" for key in pairs) + "}"
+    if isinstance(value, list | tuple):
+        inside = [said(each) for each in cast(Sequence[Any], value)]
+        return f"({', '.join(inside)})" if isinstance(value, tuple) and len(inside) > 1 else f"[{', '.join(inside)}]"
+    if isinstance(value, str | int | float) or is_dataclass(value):
+        return repr(value)
+    return getattr(value, "__name__", None) or (str(value) if isinstance(value, Path) else type(value).__name__)
+
+
+def _digest(batch: Batch) -> str:
+    """A digest of the inputs and ids of a batch."""
+    digest = hashlib.blake2b(np.ascontiguousarray(batch.samples.ids).data, digest_size=16)
+    for value in (*batch.args, *batch.kwargs.values()):
+        if hasattr(value, "shape"):
+            digest.update(np.ascontiguousarray(to_numpy(value)).tobytes())
+    return digest.hexdigest()

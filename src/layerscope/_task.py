@@ -1,0 +1,70 @@
+"""How well a model did its task on the samples it was examined on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._errors import DataError
+from ._reading import NAN, Reading
+from .feed import Batch
+from .tallies import to_numpy
+
+
+@dataclass(frozen=True)
+class Task:
+    """The sum of scores, of how many samples, and what a score is; without a `kind` no batch was scored, and `note` says why.
+
+    One batch that cannot be scored ends it: an accuracy of those samples that happened to fit would be a number of other data.
+    """
+
+    score: float = 0.0
+    samples: int = 0
+    kind: str = ""
+    note: str = ""
+
+    @property
+    def reading(self) -> Reading | None:
+        """The mean score; None where there is none."""
+        if not self.kind:
+            return None
+        unit = "of samples" if self.kind == "accuracy" else self.kind
+        value = self.score / self.samples if self.samples else NAN
+        return Reading(value, observations=self.samples, samples=self.samples, measured_in=unit, note=self.note)
+
+    def with_batch(self, output: Any, batch: Batch, score: Callable[[Any, Any], Any] | None) -> "Task":
+        """The task with one more batch: by `score=`, or by the largest of (N, C) outputs against labels."""
+        if self.note and not self.kind:
+            return self  # it ended
+        if score is not None:
+            return self._scored(output, batch, score)
+        labels = batch.samples.labels
+        if labels is None:
+            return Task(note="the data has no labels")
+        values = None if output is None else to_numpy(output.float() if "bfloat16" in str(output.dtype) else output)
+        if values is None or values.ndim != 2 or values.shape[1] < 2 or len(values) != len(labels):
+            shape = None if values is None else tuple(values.shape)
+            return Task(note=f"accuracy needs outputs (samples, classes); they are {shape}. Pass ls.Data(…, score=…)")
+        if labels.min() < 0 or labels.max() >= values.shape[1]:
+            return Task(note=f"labels {labels.min()} … {labels.max()} do not fit {values.shape[1]} outputs")
+        known = ~np.isnan(values).any(axis=1)  # argmax would take a NaN for the largest
+        right = float((values.argmax(axis=1) == labels)[known].sum())
+        note = self.note if known.all() else "outputs with NaN count as wrong"
+        return Task(self.score + right, self.samples + len(labels), "accuracy", note)
+
+    def _scored(self, output: Any, batch: Batch, score: Callable[[Any, Any], Any]) -> "Task":
+        each = to_numpy(score(output, batch.targets)).astype(np.float64).reshape(-1)
+        if len(each) != len(batch.samples):
+            raise DataError(
+                f"score=: {len(each)} scores for {len(batch.samples)} samples. Give one score per sample, not their mean."
+            )
+        kind = getattr(score, "__name__", "score")
+        return Task(self.score + float(each.sum()), self.samples + len(each), kind, self.note)
+
+    def merged(self, other: "Task") -> "Task":
+        """Both together; only what both scored is scored."""
+        if not self.kind or not other.kind:
+            return self if not self.kind else other
+        note = self.note or other.note
+        return Task(self.score + other.score, self.samples + other.samples, self.kind, note)
