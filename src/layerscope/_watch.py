@@ -27,7 +27,9 @@ WHEN = ("after", "before", "both")
 class Watched(Mapping[str, View]):
     """A watched model: a mapping from site names to views, filled by the calls inside the `with` block.
 
-    The first forward shows which sites there are; every call counts, that one too. Samples are numbered in the order they come at each
+    The first forward shows which sites there are; every call counts, that one too. A forward is the outermost call of the model, or of
+    a part that is called alone; one that raises counts nowhere. Samples lie on the first axis of what the user gives, unless a layer says
+    `batch_first=False`. Samples are numbered in the order they come at each
     site, so do not pass the same data twice unless you mean it: `reset()` begins anew.
     """
 

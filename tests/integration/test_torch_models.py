@@ -272,6 +272,11 @@ ZOO: dict[str, Case] = {
     "one layer that fires": (lambda: nn.Sequential(nn.Linear(5, 4), nn.ReLU()), vectors, {"1": 1}),
     "an activation as the model": (lambda: nn.ReLU(), vectors, {"(model)": 1}),
     "nested": (lambda: nn.Sequential(nn.Sequential(nn.Linear(5, 4), nn.Sequential(nn.ReLU())), nn.Sequential(tail(4))), vectors, {"0.1.0": 1}),
+    "a product of two": (
+        lambda: Model(lambda m, x: m.fc(F.relu(m.a(x) * m.b(x))), a=nn.Linear(5, 4), b=nn.Linear(5, 4), fc=tail(4)),
+        vectors,
+        {"a": 1, "b": 1, "relu()": 1},
+    ),
     "relu then relu6": (lambda: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Hardtanh(-1, 99.0), tail(8)), vectors, {"1": 1, "2": 1}),
     "dead layers": (lambda: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), tail(8)), lambda: torch.zeros(N, 5), {"1": 1, "3": 1}),
     **{
@@ -326,6 +331,20 @@ def test_everything_is_listed_with_its_reason() -> None:
     assert "ask for 'l[2]'" in seen["l[2]"]
     seen = reasons(ZOO["parametrised"][0](), vectors())
     assert seen["0.parametrizations.weight.0"] == "does not depend on the model's input"
+
+
+def test_values_written_through_a_view_are_not_the_same() -> None:
+    def forward(m: Any, x: Any) -> Any:
+        h = m.act(m.a(x))
+        same = m.first(h)
+        h.view(-1).sub_(0.5)
+        return m.fc(m.second(same))
+
+    torch.manual_seed(0)
+    model = Model(forward, a=nn.Linear(5, 4), act=nn.ReLU(), first=nn.Identity(), second=nn.Identity(), fc=tail(4))
+    seen = reasons(model, vectors())
+    assert seen["first"] == "same values as act"
+    assert seen["second"] == "reshapes or passes on its input"
 
 
 def test_all_is_every_leaf_that_can_be_read() -> None:

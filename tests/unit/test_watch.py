@@ -361,6 +361,10 @@ def test_an_exception_leaves_no_hook() -> None:
     bare(model)
 
 
+def _boom(*_: Any) -> None:
+    raise Boom
+
+
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
@@ -394,10 +398,13 @@ def test_a_call_that_fails_and_is_caught_inside_the_model() -> None:
     model = Model(
         forward, bad=Model(boom, inner=nn.ReLU()), enc=nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2))
     ).eval()
+    model.bad.inner.register_forward_hook(_boom)  # its output was there already
     with ls.watch(model) as watched, torch.no_grad():
         for _ in range(3):
             model(X)
     assert watched["enc.1"].state_count == 3 * N
+    assert list(watched) == ["bad.inner.relu()", "enc.1"]  # the function ran, the module never gave its output
+    model.bad.inner._forward_hooks.clear()
     assert list(ls.examine(model, X)) == ["bad.inner", "enc.1"]
 
 
@@ -529,6 +536,30 @@ def test_results_of_a_watched_model() -> None:
     assert results.accuracy is None
     assert "2 sites, 12 samples" in repr(watched)
     assert float(results.merge(results)["1"].state_count) == 4 * N
+
+
+def test_sequences_first_inside_a_model_of_images() -> None:
+    torch.manual_seed(0)
+
+    def forward(m: Any, x: Any) -> Any:
+        h = m.patch(x).flatten(2).permute(2, 0, 1)
+        h = h + m.att(h, h, h)[0]
+        return m.fc(F.gelu(m.up(h)).mean(0))
+
+    layers = {
+        "patch": nn.Conv2d(3, 4, 4, 4),
+        "att": nn.MultiheadAttention(4, 2),
+        "up": nn.Linear(4, 8),
+        "fc": nn.Linear(8, 2),
+    }
+    model = Model(forward, **layers).eval()
+    x = torch.randn(N, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+    captured = capture(model, lambda: model(x))
+    expected = {"patch": 1, "att": (2, 0.0, 1), "gelu()": (2, 0.0, 1)}
+    with ls.watch(model) as watched, torch.no_grad():
+        model(x)
+    check_sites(watched, expected, captured)
+    check_sites(ls.examine(model, x, batch_size=N), expected, captured)
 
 
 def test_batch_second_models_number_their_samples() -> None:

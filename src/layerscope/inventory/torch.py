@@ -116,8 +116,10 @@ class Trace:
 
     def opens(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         """A module is called."""
-        if not self._frames and (self.samples is not None or _samples_first(module)):
-            self.given(tensor for tensor in tensors_in((args, kwargs)) if tensor not in self._flows)
+        if not self._frames:
+            unclear = self.samples is None and _sequences_first(module)
+            new = [tensor for tensor in tensors_in((args, kwargs)) if tensor not in self._flows]
+            self.given(tensor for tensor in new if not (unclear and _may_be_sequences(tensor)))
         for tensor in (*module._parameters.values(), *module._buffers.values()):
             if tensor is not None and tensor not in self._flows:
                 self._flows[tensor] = Flow(constant=True)
@@ -339,9 +341,14 @@ def in_functorch(tensor: torch.Tensor) -> bool:
     return torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _samples_first(module: torch.nn.Module) -> bool:
-    """Whether nothing in a module asks for sequences before samples."""
-    return all(getattr(each, "batch_first", True) is not False for each in module.modules())
+def _sequences_first(module: torch.nn.Module) -> bool:
+    """Whether anything in a module asks for sequences before samples."""
+    return any(getattr(each, "batch_first", True) is False for each in module.modules())
+
+
+def _may_be_sequences(tensor: torch.Tensor) -> bool:
+    """Whether a tensor can hold sequences of vectors, or of tokens."""
+    return tensor.dim() == 3 or (tensor.dim() == 2 and not tensor.dtype.is_floating_point)
 
 
 def _class_of(module: torch.nn.Module) -> tuple[str, tuple[str, ...]]:

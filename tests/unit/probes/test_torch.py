@@ -92,13 +92,32 @@ def test_data_parallel_wrappers_are_looked_through() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch._utils, "_get_all_device_indices", lambda: [])
         wrapped = nn.DataParallel(model)
-    check_sites(ls.examine(wrapped, X, batch_size=N), {"1": 1, "3": 1}, captured)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.DataParallel, "forward", lambda *_: pytest.fail("replicas were made"))
+        check_sites(ls.examine(wrapped, X, batch_size=N), {"1": 1, "3": 1}, captured)
     with ls.watch(wrapped) as watched, torch.no_grad():
         wrapped(X)
     check_sites(watched, {"1": 1, "3": 1}, captured)
     named = Model(lambda m, x: m.module(x), module=model).eval()  # some other wrapper
     results = ls.examine(named, X, batch_size=N)
     assert list(results) == ["module.1", "module.3"]
+
+
+def test_a_distributed_model_is_read_without_asking_the_others(tmp_path: Path) -> None:
+    model = net()
+    captured = capture(model, lambda: model(X))
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        with ls.watch(wrapped) as watched:
+            wrapped(X).sum().backward()
+        check_sites(watched, {"1": 1, "3": 1}, captured)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(nn.parallel.DistributedDataParallel, "forward", lambda *_: pytest.fail("others were asked"))
+            check_sites(ls.examine(wrapped, X, batch_size=N), {"1": 1, "3": 1}, captured)
+    finally:
+        distributed.destroy_process_group()
 
 
 def replica(module: Any) -> Any:
@@ -610,6 +629,9 @@ def test_padding_of_the_last_batch_counts_nowhere() -> None:
     rows = torch.cat([X, X[:1]])
     results = ls.examine(model, rows, batch_size=4)
     assert results["1"].state_count == 7
+    spoilt = rows.clone()
+    spoilt[-1] = float("nan")  # what the padding repeats
+    assert ls.examine(model, spoilt, batch_size=4)["1"].table.nan == 8
     with torch.no_grad():
         wanted = np.concatenate([model[:2](b).numpy() for b in (rows[:4], torch.cat([rows[4:], rows[-1:]]))])[:7]
     assert table_seen(results["1"]) == table_of(wanted, 1)
@@ -760,6 +782,17 @@ def test_experts_that_see_some_rows() -> None:
     for k in range(2):
         name = f"1.each.{k}.1"
         assert watched[name].state_count == 2 * len(captured[name])
+
+
+def test_a_layer_inside_an_encoder_that_has_a_fast_path() -> None:
+    torch.manual_seed(0)
+    model = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), 2, enable_nested_tensor=True
+    ).eval()
+    x = torch.randn(N, 7, 4, generator=torch.Generator().manual_seed(1))
+    captured = capture(model, lambda: model(x))
+    for name in ("layers.1.linear1", "layers.0.dropout2", "layers.1"):
+        check_sites(ls.examine(model, x, layers=[name], batch_size=N), {name: 2}, captured)
 
 
 def test_custom_autograd_functions_do_not_hide_what_follows() -> None:

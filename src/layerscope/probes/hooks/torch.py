@@ -164,7 +164,6 @@ class Watcher:
                 if not path:
                     here.trace.gave(output)
                 here.kept += self._learn(here.trace)
-                here.listener.wanted = self._wanted
             if len(here.open) == 1 and not failed:
                 self._pass_on(here)
         finally:
