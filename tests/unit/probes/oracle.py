@@ -137,9 +137,9 @@ def check_sites(results: Any, expected: Expected, captured: Captured) -> None:
 def check_against_oracle(model: Any, inputs: Any, expected: Expected, **asked: Any) -> Results:
     """`examine` and `watch` give the sites expected, and at each the states that NumPy counts in a forward of its own."""
     model.eval()
-    arguments: tuple[Any, ...] = inputs if isinstance(inputs, tuple) else (inputs,)
+    arguments: list[Any] = [*inputs] if isinstance(inputs, tuple) else [inputs]
     captured = capture(model, lambda: model(*arguments))
-    data = ls.Data(list(arguments), inputs=list(range(len(arguments)))) if len(arguments) > 1 else inputs
+    data = ls.Data(arguments, inputs=list(range(len(arguments)))) if len(arguments) > 1 else inputs
     results = ls.examine(model, data, batch_size=len(arguments[0]), **asked)
     check_sites(results, expected, captured)
     with ls.watch(model, **asked) as watched, torch.no_grad():
