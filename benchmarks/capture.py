@@ -17,7 +17,7 @@ import torch
 import layerscope as ls
 from benchmarks._timing import cpu_seconds
 from benchmarks.networks import CASES, Case
-from layerscope.probes import torch as probe
+from layerscope.probes.hooks import torch as probe
 
 
 class Capture:

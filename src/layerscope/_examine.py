@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from .measures import AbstractMeasure, AlwaysOnUnits, DeadUnits, Efficiency, Ent
 from .probes import AbstractProbe, probe_for
 from .tallies import PackedRows
 
-LOOK = 2
+LOOK = 3
 """Samples of the forward that shows what the model has."""
 
 ASKED = tuple("layers exclude measures references samples batch_size thresholds axes amp keep_rows shard".split())
@@ -76,7 +77,8 @@ def examine(
     asked = {name: said(value) for name, value in zip(ASKED, choices, strict=True) if value not in (None, (), False)}
     measures = default_measures() if measures is None else tuple(measures)
     began = time.perf_counter()
-    with probe_for(model, device=device, amp=amp, forward=forward_of(data)) as probe:
+    with ExitStack() as stack:
+        probe = stack.enter_context(probe_for(model, device=device, amp=amp, forward=forward_of(data)))
         feed = Feed(data, samples=samples, batch_size=batch_size, shard=shard)  # within, as loaders draw random numbers
         listed = chosen_layers(
             probe.describe(feed.peek(LOOK), wants_inputs(layers)), feed, layers, exclude, thresholds, axes
@@ -85,10 +87,8 @@ def examine(
         if keep_rows:
             recipes.append(PackedRows(None if keep_rows is True else os.fspath(keep_rows)))
         walk = Walk(probe, listed, recipes, feed)
-        others = {
-            name: Walk(twin, listed, recipes, feed)
-            for name, twin in _references(probe, references, device, amp).items()
-        }
+        twins = _references(probe, references, device, amp)
+        others = {name: Walk(stack.enter_context(twin), listed, recipes, feed) for name, twin in twins.items()}
         made = Making(probe, feed, measures, asked, resume)
         done = made.resumed(walk, others)
         for batch in _bar(feed, progress):
@@ -96,8 +96,7 @@ def examine(
                 continue
             walk.step(batch)
             for other in others.values():
-                with other.probe:
-                    other.step(batch)
+                other.step(batch)
             if nonfinite == "raise":
                 walk.check_finite(batch)
             walk.check_memory(limit, others.values())
@@ -121,13 +120,14 @@ def chosen_layers(
     mask = feed.peek(LOOK).samples.mask
     if mask is None:
         return listed
+    sizes = mask.shape[1:]
     fitted = [
-        replace(x, left_out=f"its positions {x.positions} do not match the mask {mask.shape[1:]}")
-        if not x.left_out and not mask_fits(mask.shape[1:], x.positions)
-        else x
+        x
+        if x.left_out or mask_fits(sizes, x.positions)
+        else replace(x, unfit=f"its positions {x.positions} do not match the mask {sizes}")
         for x in listed
     ]
-    return select(Layers(fitted), None)
+    return with_rules(Layers(fitted), None, None, layers)
 
 
 def _references(

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from ._examine import LOOK, chosen_layers, default_measures, forward_of
 from ._site import Activations
 from ._walk import Walk
 from .feed import Feed
-from .inventory import Layer, Layers, Selection, select, wants_inputs
+from .inventory import Layer, Layers, Selection, select, wants_inputs, with_rules
 from .probes import probe_for
 from .tallies import to_numpy
 
@@ -22,7 +22,7 @@ def layers(
 ) -> Layers:
     """What can be read in a model, and what is read by default: the first line anyone types.
 
-    **Arguments:** `batch` any data that `examine` takes; its first two samples are run. **Gives:** a table, a line per site, in the order
+    **Arguments:** `batch` any data that `examine` takes; its first three samples are run. **Gives:** a table, a line per site, in the order
     of the forward pass.
     """
     with probe_for(model, device=device, forward=forward_of(batch)) as probe:
@@ -48,7 +48,9 @@ def activations(
     with probe_for(model, device=device, amp=amp, forward=forward_of(batch)) as probe:
         feed = Feed(_one_batch(batch))
         whole = feed.peek(feed.length or feed.batch_size)
-        chosen = select(probe.describe(feed.peek(LOOK), wants_inputs(layers)), layers, exclude).read
+        listed = select(probe.describe(feed.peek(LOOK), wants_inputs(layers)), layers, exclude)
+        ruled = Layers(replace(x, threshold=x.threshold or 0.0) for x in listed)  # values need no firing rule
+        chosen = with_rules(ruled, None, None, layers).read
         _, found = probe.run(whole, chosen, read)
         return {str(layer.site): found[layer] for layer in chosen}
 

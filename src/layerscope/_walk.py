@@ -17,8 +17,8 @@ class Walk:
     """One model on its way through the data: its tallies so far, and how well it did its task."""
 
     def __init__(self, probe: AbstractProbe, listed: Layers, recipes: Sequence[AbstractTally[Any]], feed: Feed) -> None:
-        self.probe, self.listed, self.recipes, self.score = probe, listed, recipes, feed.score
-        self.values: Values = {x.site: {tally: tally.init(x.site) for tally in recipes} for x in listed.read}
+        self.probe, self.listed, self.layers, self.score = probe, listed, listed.read, feed.score
+        self.values: Values = {x.site: {tally: tally.init(x.site) for tally in recipes} for x in self.layers}
         self.task, self.samples, self.batches = Task(), 0, 0
 
     def step(self, batch: Batch) -> None:
@@ -33,7 +33,7 @@ class Walk:
                 mine[tally] = tally.observe(mine[tally], a, samples)
             return {}
 
-        output, chunks = self.probe.run(batch, self.listed.read, read)
+        output, chunks = self.probe.run(batch, self.layers, read)
         for layer, by_tally in chunks.items():
             mine = values[layer.site]
             for tally, chunk in by_tally.items():

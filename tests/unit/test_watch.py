@@ -476,7 +476,7 @@ def test_watching_inside_an_examination() -> None:
         return out
 
     results = ls.examine(model, ls.Data(X, forward=forward), batch_size=N)
-    assert seen == [2, N]
+    assert seen == [3, N]
     check_sites(results, {"1": 1, "4": 1}, capture(model, lambda: model(X)))
 
 

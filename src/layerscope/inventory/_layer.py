@@ -50,6 +50,9 @@ class Layer:
     def __post_init__(self) -> None:
         object.__setattr__(self, "bases", tuple(self.bases))  # a file gives a list
 
+    def __hash__(self) -> int:
+        return hash(self.site.path)  # enough to tell layers apart, and asked for at every reading
+
     @property
     def units(self) -> int:
         return self.shape[self.axes.unit] if len(self.shape) > 1 else 0

@@ -12,6 +12,7 @@ from ._engine import engine, pack
 from .reference import Counts, Records, Words
 
 SLOTS = 1 << 12  # of an empty index: 32 KB
+SMALL = 1 << 16  # slots of an index that grows as little as it can
 MOST_SLOTS = 1 << 32  # what 32 hash bits can number
 PATIENCE = 512  # steps of a probe after which the states look made to collide
 SEED = 0x9E3779B97F4A7C15
@@ -222,7 +223,9 @@ class _Hashed:
         from . import cpu
 
         if full:
-            slots = self.index.size * (4 if self.index.size < 1 << 22 else 2)
+            slots = self.index.size * (
+                4 if SMALL <= self.index.size < 1 << 22 else 2
+            )  # a small table stays in the cache
             if slots > MOST_SLOTS:
                 raise MemoryLimitError(
                     f"table: asked to count more than {self.used:,} different states, which is all that its index can number. "

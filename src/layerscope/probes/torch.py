@@ -48,6 +48,9 @@ class TorchProbe(AbstractProbe):
         self._restore = ExitStack()
         self._ran: frozenset[str] = frozenset(path for path, _ in self._root.named_modules())
         self._found: Layers | None = None
+        self._hooks, self._alone = ExitStack(), OneThread(Trace())
+        self._layers: tuple[Layer, ...] | None = None
+        self._listener: tuple[Listener, bool] = Listener(Wanted(()), _nobody), False
 
     # --- leaving the model as it was ---------------------------------------------------------------------------------------------
 
@@ -68,37 +71,34 @@ class TorchProbe(AbstractProbe):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._layers = None
+        self._hooks.close()
         self._restore.close()
 
     # --- our own forwards --------------------------------------------------------------------------------------------------------
 
     def describe(self, batch: Any, inputs: bool = False) -> Layers:
         trace = Trace(batch.size, inputs=inputs)
-        with self._followed(trace, lambda path: True, functions=True):
-            trace.gave(self._forward(batch, trace.given))
+        self._place(trace, lambda path: True)
+        try:
+            with self._followed(trace, functions=True):
+                trace.gave(self._forward(batch, trace.given))
+        finally:
+            self._hooks.close()
         self._ran = frozenset(path for path, _ in trace.ran)
         self._found = trace.found()
         return self._found
 
     def run(self, batch: Any, layers: tuple[Layer, ...], read: Read) -> tuple[Any, Mapping[Layer, Any]]:
         found: dict[Layer, Any] = {}
-        device = _device_of(self.model)
-        mask = (
-            None
-            if batch.samples.mask is None
-            else torch.from_numpy(np.ascontiguousarray(batch.samples.mask)).to(device)
-        )
+        given = batch.samples.mask
+        mask = None if given is None else torch.from_numpy(np.ascontiguousarray(given)).to(_device_of(self.model))
 
         def seen(layer: Layer, tensor: torch.Tensor) -> None:
             found[layer] = read(layer, activations(layer, tensor, len(batch.samples), batch.size, mask))
 
-        wanted = Wanted(layers)
-        listener = Listener(wanted, seen, self._news(layers))
-
-        def needed(path: str) -> bool:  # functions are named after the module they run in
-            return bool(wanted.functions) or path in wanted.modules or path not in self._ran
-
-        with self._followed(listener, needed, functions=bool(wanted.functions)):
+        listener, functions = self._listening(layers)
+        with self._followed(listener.again(seen), functions):
             output = self._forward(batch)
         missing = [str(layer.site) for layer in layers if layer not in found]
         if missing:
@@ -111,10 +111,29 @@ class TorchProbe(AbstractProbe):
             )
         return _first(output, len(batch.samples)), found
 
+    def _listening(self, layers: tuple[Layer, ...]) -> tuple[Listener, bool]:
+        """A listener at these sites, and whether functions are among them; its hooks stay, as placing them costs as much as reading."""
+        if self._layers is not layers:
+            wanted = Wanted(layers)
+            listener, functions = Listener(wanted, _nobody, self._news(layers)), bool(wanted.functions)
+
+            def needed(path: str) -> bool:  # functions are named after the module they run in
+                return functions or path in wanted.modules or path not in self._ran
+
+            self._place(listener, needed)
+            self._layers, self._listener = layers, (listener, functions)
+        return self._listener
+
+    def _place(self, follower: Trace | Listener, wanted: Callable[[str], bool]) -> None:
+        """Hooks for this follower, in place of those before; they do nothing but inside `_followed`."""
+        self._hooks.close()
+        self._layers, self._alone = None, OneThread(follower)
+        self._hooks.enter_context(Hooks(self._root, self._alone, wanted))
+
     @contextmanager
-    def _followed(self, follower: Trace | Listener, wanted: Callable[[str], bool], functions: bool) -> Iterator[None]:
-        alone = OneThread(follower)
-        with Hooks(self._root, alone, wanted), Functions(follower) if functions else nullcontext():
+    def _followed(self, follower: Trace | Listener, functions: bool) -> Iterator[None]:
+        alone = self._alone
+        with alone, Functions(follower) if functions else nullcontext():
             yield
         if alone.others:
             raise SiteError(
@@ -264,6 +283,10 @@ def activations(
     return Activations(
         tensor, layer.axes, _namespace(), 0.0 if layer.threshold is None else layer.threshold, mask, host, dtype
     )
+
+
+def _nobody(layer: Layer, tensor: torch.Tensor) -> None:
+    """Reads nothing: what a listener does before it is asked."""
 
 
 @functools.cache

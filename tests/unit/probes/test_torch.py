@@ -398,7 +398,7 @@ def test_a_model_output_of_transformers() -> None:
         (lambda x: x.sum(), "a single number"),
         (lambda x: x.sum(1), "no unit axis: a number per sample"),
         (lambda x: torch.nested.nested_tensor([x[:1], x[1:]]), "a nested tensor"),
-        (lambda x: x.repeat(3, 1), "axis 0 has 6 entries for 2 samples"),
+        (lambda x: x.repeat(3, 1), "axis 0 has 9 entries for 3 samples"),
     ],
 )
 def test_what_cannot_be_read_is_listed_and_refused(make: Any, reason: str) -> None:
@@ -607,7 +607,7 @@ def test_a_model_whose_leading_axis_holds_windows() -> None:
     torch.manual_seed(0)
     model = Model(lambda m, x: m.h(x.unfold(1, 3, 1).reshape(-1, 3)).relu(), h=nn.Linear(3, 4))
     assert "samples" in ls.layers(model, X, layers=lambda layer: True)["h"].unfit
-    with pytest.raises(ShapeError, match=r"h: it cannot be read: .*(share axis 0|entries for 2 samples)"):
+    with pytest.raises(ShapeError, match=r"h: it cannot be read: .*(share axis 0|entries for 3 samples)"):
         ls.examine(model, X, layers=["h"])
     with pytest.raises(SiteError, match="no site is left to read"):
         ls.examine(model, X)
@@ -618,7 +618,7 @@ def test_axes_given_for_a_site_that_was_left_out_let_it_in() -> None:
     model = Model(
         lambda m, x: m.fc(F.relu(torch.einsum("nf,of->on", x, m.a.weight)).T), a=nn.Linear(5, 4), fc=nn.Linear(4, 2)
     ).eval()
-    assert "axis 0 has 4 entries for 2 samples" in ls.layers(model, X)["relu()"].left_out
+    assert "axis 0 has 4 entries for 3 samples" in ls.layers(model, X)["relu()"].left_out
     captured = capture(model, lambda: model(X))
     results = ls.examine(model, X, axes={"relu()": ls.Axes(0, sample=1)}, batch_size=N)
     check_sites(results, {"relu()": (0, 0.0, 1)}, captured)

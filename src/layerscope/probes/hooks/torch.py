@@ -56,9 +56,14 @@ class Listener:
         seen: Callable[[Layer, torch.Tensor], None],
         news: Callable[[str, torch.nn.Module], bool] | None = None,
     ) -> None:
-        self.wanted, self.seen, self.news = wanted, seen, news
-        self.numbers, self.unknown = Numbers(), dict[str, None]()
+        self.wanted, self.news = wanted, news
+        self.again(seen)
+
+    def again(self, seen: Callable[[Layer, torch.Tensor], None]) -> "Listener":
+        """Ready for another forward."""
+        self.seen, self.numbers, self.unknown = seen, Numbers(), dict[str, None]()
         self._calls: list[tuple[str, torch.nn.Module, int, BaseException | None]] = []
+        return self
 
     def opens(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         call = self.numbers.next(path)
@@ -306,15 +311,22 @@ class Hooks:
 
 
 class OneThread:
-    """Passes on what happens in the thread it was made in; in `others` are the modules that other threads ran."""
+    """Passes on what happens inside its context, in the thread that entered it; in `others` are the modules that other threads ran."""
 
     def __init__(self, follower: Trace | Listener) -> None:
-        self.follower, self.thread, self.others = follower, threading.get_ident(), dict[str, None]()
+        self.follower, self.thread, self.others = follower, 0, dict[str, None]()
+
+    def __enter__(self) -> "OneThread":
+        self.thread, self.others = threading.get_ident(), {}
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.thread = 0
 
     def opens(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         if threading.get_ident() == self.thread:
             self.follower.opens(path, module, args, kwargs)
-        else:
+        elif self.thread:
             self.others[path] = None
 
     def closes(self, path: str, module: torch.nn.Module, output: Any) -> None:
