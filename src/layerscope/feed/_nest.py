@@ -132,6 +132,14 @@ def form(nest: Any, *, sizes_from: float = math.inf) -> dict[str, str]:
     return {name: one(leaf) for name, leaf in leaves(nest)}
 
 
+def signature(nest: Any) -> list[tuple[Any, ...]]:
+    """What `form` would put in words, cheap to compare: per leaf its name, type, dtype and the sizes of a sample."""
+    return [
+        (name, type(leaf), leaf.dtype, tuple(leaf.shape[1:])) if is_array(leaf) else (name, type(leaf))
+        for name, leaf in leaves(nest)
+    ]
+
+
 def check_form(here: dict[str, str], first: dict[str, str], names: tuple[str, str], remedy: str) -> None:
     """**Raises:** `DataError` that names the first difference."""
     for name in first | here:

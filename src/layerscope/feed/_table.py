@@ -49,12 +49,14 @@ class Table(AbstractSource):
 
     def pieces(self, size: int) -> Iterator[tuple[int, int, Columns]]:
         first: dict[str, str] = {}
+        known: object = None
         for number in range(self._cut.shard[0], -(-self._chosen // size), self._cut.shard[1]):
             with during(f"batch {number}"):
                 columns = self._take(number * size, min((number + 1) * size, self._chosen))
-                here = nest.form(columns, sizes_from=1)
-                first = first or here
-                nest.check_form(here, first, ("this batch", "the first one"), UNLIKE)
+                if (seen := nest.signature(columns)) != known:  # only then is it worth being put in words
+                    here = nest.form(columns, sizes_from=1)
+                    first, known = first or here, seen
+                    nest.check_form(here, first, ("this batch", "the first one"), UNLIKE)
             yield number, size, columns
 
     def head(self, n: int | None) -> Columns:
