@@ -82,12 +82,12 @@ def lenet() -> Case:
 
 def residual() -> Case:
     torch.manual_seed(0)
-    return Case(resnet().eval(), torch.rand(64, 3, 64, 64, generator=torch.Generator().manual_seed(1)), 32, "ReLU")
+    return Case(resnet().eval(), torch.rand(256, 3, 64, 64, generator=torch.Generator().manual_seed(1)), 32, "ReLU")
 
 
 def transformer() -> Case:
     torch.manual_seed(0)
-    data = torch.randn(32, 128, 256, generator=torch.Generator().manual_seed(1))
+    data = torch.randn(128, 128, 256, generator=torch.Generator().manual_seed(1))
     return Case(nn.Sequential(*[Block(256, 4) for _ in range(4)]).eval(), data, 8, "GELU")
 
 

@@ -130,6 +130,15 @@ def test_shards_are_the_whole_to_the_bit() -> None:
     assert parts[0].manifest["samples"] == 3 * 32 + 12, "merging changes neither side"
 
 
+def test_the_same_samples_twice_are_noticed() -> None:
+    """Coverage then rises by itself, and nothing else in the counts tells."""
+    once = ls.examine(small(), (X, Y))
+    twice = once.merge(ls.examine(small(), (X, Y)))
+    assert "have the id of another" in twice["6"].entropy().note
+    assert "have the id of another" not in once["6"].entropy().note
+    assert twice["6"].entropy().coverage > once["6"].entropy().coverage
+
+
 def test_the_padded_last_batch_counts_only_real_samples() -> None:
     results = ls.examine(small(), X[:70], batch_size=64)
     assert results["6"].state_count == 70

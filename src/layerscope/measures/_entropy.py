@@ -153,4 +153,8 @@ def notes_on(value: StateCounts) -> list[str]:
         notes.append(f"{value.nan:,} NaN and {value.inf:,} infinite values; NaN and -inf count as not firing")
     if value.masked:
         notes.append(f"{value.masked:,} masked rows left out")
+    if repeated := value.kept.repeated:
+        notes.append(
+            f"{repeated:,} of {len(value.kept.sifted().ids):,} kept samples have the id of another: the same sample twice fakes coverage"
+        )
     return notes
