@@ -23,13 +23,14 @@ PIP := $(PY) -m pip --disable-pip-version-check --no-input -qq
 
 comma := ,
 FRAMEWORKS := torch keras tensorflow jax ray lightning
-EXTRAS := $(sort torch digits $(filter $(FRAMEWORKS),$(subst $(comma), ,$(LAYERSCOPE_REQUIRE))))
+REQUIRED := $(subst $(comma), ,$(LAYERSCOPE_REQUIRE))
+EXTRAS := $(sort torch digits $(filter $(FRAMEWORKS),$(REQUIRED)) $(if $(filter transformers,$(REQUIRED)),huggingface))
 empty :=
 space := $(empty) $(empty)
 EXTRA_LIST := $(subst $(space),$(comma),$(EXTRAS))
 HOME_READY := .venv/.ready-digits-torch
 TEST_READY := .venv/.ready-$(subst $(space),-,$(EXTRAS))
-ALL_READY := .venv/.ready-digits-jax-keras-tensorflow-torch
+ALL_READY := .venv/.ready-digits-huggingface-jax-keras-tensorflow-torch
 DEV_READY := .venv/.ready-dev
 RUFF := .venv/.ruff
 
@@ -77,7 +78,7 @@ setup: $(TEST_READY)
 # PyTorch first and alone: whatever is installed later then finds a build that fits, and leaves it.
 .venv/.ready-%: .venv/.torch pyproject.toml constraints.txt
 	@echo "layerscope: installing the library and what it needs ($(subst -,$(comma) ,$*))"
-	@$(PIP) install -c constraints.txt -e ".[$(if $(filter dev,$*),torch$(comma)digits,$(subst -,$(comma),$*))]" --group $(if $(filter dev,$*),dev,test)
+	@$(PIP) install -c constraints.txt -e ".[$(if $(filter dev,$*),torch$(comma)digits,$(subst -,$(comma),$*))]" --group $(if $(filter dev,$*),dev,test) $(if $(findstring huggingface,$*),--group minilm)
 	@touch "$@"
 
 $(RUFF): .venv/.python constraints.txt
