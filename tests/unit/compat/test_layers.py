@@ -356,3 +356,18 @@ def test_importing_it_loads_no_framework() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""
+
+
+def test_two_probes_of_one_name_never_share_rows(tmp_path: Path) -> None:
+    """In memory each counts for itself; on disk the second would write into the rows of the first, and is refused."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3))
+    probes = ts.StateCaptureHook("p"), ts.StateCaptureHook("p")
+    handles = [layer.register_forward_hook(probe) for layer, probe in zip((model[0], model[2]), probes, strict=True)]
+    model(torch.randn(5, 4))
+    assert [probe.state_count for probe in probes] == [5, 5]
+    for handle in handles:
+        handle.remove()
+    for layer in (model[0], model[2]):
+        layer.register_forward_hook(ts.StateCaptureHook("p", disk_path=tmp_path))
+    with pytest.raises(DataError, match="exists already, and nothing is overwritten"):
+        model(torch.randn(5, 4))
