@@ -13,7 +13,7 @@ PARTS = [
     ("Packing and counting", ["benchmarks.kernels"]),
     ("LeNet-5, 10,000 images, three convolutions captured and counted", ["benchmarks.capture", "lenet", "1", "15"]),
     ("The same on two threads, wall time", ["benchmarks.capture", "lenet", "2", "15"]),
-    ("A residual net at 64 px, 17 ReLU layers", ["benchmarks.capture", "residual", "1", "9"]),
+    ("A residual net at 64 px, 17 ReLU layers", ["benchmarks.capture", "residual", "1", "15"]),
     ("A transformer, 4 feed-forward layers of 1024 GELU units", ["benchmarks.capture", "transformer", "1", "15"]),
     ("Memory", ["benchmarks.capture", "lenet", "memory"]),
 ]

@@ -86,7 +86,7 @@ def examine(
         recipes = [*dict.fromkeys(m.tally for m in measures)]
         if keep_rows:
             recipes.append(PackedRows(None if keep_rows is True else os.fspath(keep_rows)))
-        walk = Walk(probe, listed, recipes, feed)
+        walk = Walk(probe, listed, recipes, feed, nonfinite == "raise")
         twins = _references(probe, references, device, amp)
         others = {name: Walk(stack.enter_context(twin), listed, recipes, feed) for name, twin in twins.items()}
         made = Making(probe, feed, measures, asked, resume)
@@ -97,8 +97,6 @@ def examine(
             walk.step(batch)
             for other in others.values():
                 other.step(batch)
-            if nonfinite == "raise":
-                walk.check_finite(batch)
             walk.check_memory(limit, others.values())
             made.save_sometimes(walk, others, batch.number + 1, began)
         results = made.results(walk, others, time.perf_counter() - began)

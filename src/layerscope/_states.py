@@ -46,6 +46,16 @@ def pack_states(a: Activations, per: Per = "position", threshold: float | None =
     return {"states": device.pack(values, axis, above, a.xp), "nan": nan, "inf": inf}
 
 
+def count_nonfinite(a: Activations) -> tuple[int, int]:
+    """How many of the values are NaN, and how many infinite."""
+    if a.host is not None:
+        return kernels.nonfinite(a.host, a.dtype)
+    from .kernels import device
+
+    nan, inf = device.nonfinite(a.values, a.xp)
+    return int(nan), int(inf)
+
+
 def _cut(values: Any, sample: int, unit: int, per: Per, xp: Any) -> tuple[Any, int]:
     """`values` with samples first, and the axis that holds the bits of one state."""
     rank = len(values.shape)

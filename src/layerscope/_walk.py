@@ -5,28 +5,42 @@ from typing import Any
 
 from ._errors import MemoryLimitError, NonFiniteError
 from ._results import Values
-from ._site import Activations, Chunk, Samples, Site
+from ._site import Activations, Chunk, Samples
+from ._states import count_nonfinite
 from ._task import Task
 from .feed import Batch, Feed
 from .inventory import Layer, Layers
 from .probes import AbstractProbe, Read
-from .tallies import AbstractTally, StateCounts
+from .tallies import AbstractTally
 
 
 class Walk:
-    """One model on its way through the data: its tallies so far, and how well it did its task."""
+    """One model on its way through the data: its tallies so far, and how well it did its task.
 
-    def __init__(self, probe: AbstractProbe, listed: Layers, recipes: Sequence[AbstractTally[Any]], feed: Feed) -> None:
-        self.probe, self.listed, self.layers, self.score = probe, listed, listed.read, feed.score
+    `finite` raises at values that are not, whatever is measured; no tally needs to count them for it.
+    """
+
+    def __init__(
+        self,
+        probe: AbstractProbe,
+        listed: Layers,
+        recipes: Sequence[AbstractTally[Any]],
+        feed: Feed,
+        finite: bool = False,
+    ) -> None:
+        self.probe, self.listed, self.layers, self.score, self.finite = probe, listed, listed.read, feed.score, finite
         self.values: Values = {x.site: {tally: tally.init(x.site) for tally in recipes} for x in self.layers}
         self.task, self.samples, self.batches = Task(), 0, 0
 
     def step(self, batch: Batch) -> None:
         """Run one batch: what the host sees is counted on the spot, what lies on a device when the forward is through."""
         samples, values = batch.samples, self.values
+        bad: list[str] = []
 
         def read(layer: Layer, a: Activations) -> dict[AbstractTally[Any], Chunk]:
             mine = values[layer.site]
+            if self.finite and any(found := count_nonfinite(a)):
+                bad.append(f"{layer.site} ({found[0]:,} NaN, {found[1]:,} infinite)")
             if a.host is None:
                 return {tally: Chunk.of(tally.read(a), a, samples) for tally in mine}
             for tally in mine:
@@ -34,6 +48,11 @@ class Walk:
             return {}
 
         output, chunks = self.probe.run(batch, self.layers, read)
+        if bad:
+            raise NonFiniteError(
+                f"nonfinite='raise': batch {batch.number} has values that are not finite at {', '.join(bad)}. Look at its inputs, or pass "
+                "nonfinite='note' to count them and go on."
+            )
         for layer, by_tally in chunks.items():
             mine = values[layer.site]
             for tally, chunk in by_tally.items():
@@ -41,21 +60,6 @@ class Walk:
         self.task = self.task.with_batch(output, batch, self.score)
         self.samples += len(samples)
         self.batches += 1
-
-    def counts(self) -> Iterable[tuple[Site, StateCounts]]:
-        for site, values in self.values.items():
-            for value in values.values():
-                if isinstance(value, StateCounts):
-                    yield site, value
-
-    def check_finite(self, batch: Batch) -> None:
-        bad = {str(site): (value.nan, value.inf) for site, value in self.counts() if value.nan or value.inf}
-        if bad:
-            listed = ", ".join(f"{site} ({nan:,} NaN, {inf:,} infinite)" for site, (nan, inf) in bad.items())
-            raise NonFiniteError(
-                f"nonfinite='raise': batch {batch.number} has values that are not finite at {listed}. Look at its inputs, or pass "
-                "nonfinite='note' to count them and go on."
-            )
 
     @property
     def nbytes(self) -> int:

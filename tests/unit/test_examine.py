@@ -260,6 +260,17 @@ def test_nonfinite_values_are_noted_or_raised() -> None:
         ls.examine(small(), x, nonfinite="ignore")
 
 
+@pytest.mark.parametrize("asked", [[measures.Activation()], [measures.Entropy(per="channel")], []], ids=repr)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_raising_does_not_depend_on_what_is_measured(asked: Any, bad: float) -> None:
+    """It did: only the state tables were asked, and moments went on in silence."""
+    x = X.clone()
+    x[290, 0, 5, 5] = bad
+    with pytest.raises(NonFiniteError, match="batch 4"):
+        ls.examine(small(), x, layers=["0"], batch_size=64, measures=asked, nonfinite="raise")
+    ls.examine(small(), X, layers=["0"], batch_size=64, measures=asked, nonfinite="raise")
+
+
 def test_the_memory_limit_names_the_largest_and_the_choices() -> None:
     with pytest.raises(MemoryLimitError, match=r"(?s)the largest are.*MiB.*samples="):
         ls.examine(small(), X, memory_limit=1000)

@@ -150,7 +150,8 @@ def notes_on(value: StateCounts) -> list[str]:
     """What a reader of any number from this table must know."""
     notes: list[str] = []
     if value.nan or value.inf:
-        notes.append(f"{value.nan:,} NaN and {value.inf:,} infinite values; NaN and -inf count as not firing")
+        where = ", those of masked rows included" if value.masked else ""
+        notes.append(f"{value.nan:,} NaN and {value.inf:,} infinite values{where}; NaN and -inf count as not firing")
     if value.masked:
         notes.append(f"{value.masked:,} masked rows left out")
     if repeated := value.kept.repeated:
