@@ -44,6 +44,7 @@ def examine(
     batch_size: int | None = None,
     thresholds: Mapping[str, float] | None = None,
     axes: Mapping[str, Any] | None = None,
+    params: Any = None,
     device: Any = None,
     amp: str | None = None,
     nonfinite: str = "note",
@@ -55,11 +56,12 @@ def examine(
 ) -> Results:
     """Measure what the layers of a trained model do on some data, in one pass.
 
-    **Arguments:** `model` a PyTorch module; `data` a loader, data set, array, pair, dict, iterable of batches, or `ls.Data`.
+    **Arguments:** `model` of PyTorch, Keras, Flax, Equinox, or a JAX function with taps; `data` a loader, data set, array, pair, dict, iterable of batches, or `ls.Data`.
     `layers`, `exclude` classes, names, globs or predicates; None reads where units fire, "all" every leaf. `measures` to be tabulated
     (None: entropy, efficiency, firing rates, dead, always-on and equal units). `references` ["untrained"] or {name: model} are measured
     on the same batches. `samples` at most so many; `batch_size` samples a forward (the last batch is padded, so every forward has one
-    size). `thresholds`, `axes` by name, class or glob override when a unit fires and which axis holds units. `device`, `amp` where and in
+    size). `thresholds`, `axes` by name, class or glob override when a unit fires and which axis holds units. `params` what a model without parameters of its own is called with (Flax Linen,
+    JAX functions). `device`, `amp` where and in
     which precision the model runs. `nonfinite` "note" or "raise". `keep_rows` True or a folder keeps every state in order.
     `memory_limit` ("4 GiB") bounds the tallies. `shard` (i, n) takes every n-th batch; merge the results. `resume` a file that is written
     while running and continued from. `progress` shows a bar.
@@ -78,7 +80,7 @@ def examine(
     measures = default_measures() if measures is None else tuple(measures)
     began = time.perf_counter()
     with ExitStack() as stack:
-        probe = stack.enter_context(probe_for(model, device=device, amp=amp, forward=forward_of(data)))
+        probe = stack.enter_context(probe_for(model, device=device, amp=amp, forward=forward_of(data), params=params))
         feed = Feed(data, samples=samples, batch_size=batch_size, shard=shard)  # within, as loaders draw random numbers
         listed = chosen_layers(
             probe.describe(feed.peek(LOOK), wants_inputs(layers)), feed, layers, exclude, thresholds, axes

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._examine import LOOK, chosen_layers, default_measures, forward_of
-from ._site import Activations
+from ._site import Activations, Chunk, Samples
 from ._walk import Walk
 from .feed import Feed
 from .inventory import Layer, Layers, Selection, select, wants_inputs, with_rules
@@ -18,14 +18,20 @@ from .tallies import to_numpy
 
 
 def layers(
-    model: Any, batch: Any, *, layers: Selection = None, exclude: Selection = None, device: Any = None
+    model: Any,
+    batch: Any,
+    *,
+    layers: Selection = None,
+    exclude: Selection = None,
+    params: Any = None,
+    device: Any = None,
 ) -> Layers:
     """What can be read in a model, and what is read by default: the first line anyone types.
 
     **Arguments:** `batch` any data that `examine` takes; its first three samples are run. **Gives:** a table, a line per site, in the order
     of the forward pass.
     """
-    with probe_for(model, device=device, forward=forward_of(batch)) as probe:
+    with probe_for(model, device=device, forward=forward_of(batch), params=params) as probe:
         feed = Feed(_one_batch(batch))
         return select(probe.describe(feed.peek(LOOK), wants_inputs(layers)), layers, exclude)
 
@@ -36,23 +42,32 @@ def activations(
     *,
     layers: Selection = None,
     exclude: Selection = None,
+    params: Any = None,
     device: Any = None,
     amp: str | None = None,
 ) -> dict[str, NDArray[Any]]:
     """The values themselves: {site name: array} for one batch, without tallies; half floats come as float32."""
 
-    def read(layer: Layer, a: Activations) -> NDArray[Any]:
-        half = "float16" in str(a.values.dtype)
-        return np.array(to_numpy(a.xp.asarray(a.values, dtype=a.xp.float32) if half else a.values))
-
-    with probe_for(model, device=device, amp=amp, forward=forward_of(batch)) as probe:
+    with probe_for(model, device=device, amp=amp, forward=forward_of(batch), params=params) as probe:
         feed = Feed(_one_batch(batch))
         whole = feed.peek(feed.length or feed.batch_size)
         listed = select(probe.describe(feed.peek(LOOK), wants_inputs(layers)), layers, exclude)
         ruled = Layers(replace(x, threshold=x.threshold or 0.0) for x in listed)  # values need no firing rule
         chosen = with_rules(ruled, None, None, layers).read
-        _, found = probe.run(whole, chosen, read)
-        return {str(layer.site): found[layer] for layer in chosen}
+        _, found = probe.run(whole, chosen, _values)
+        count = np.arange(len(whole.samples))
+        return {
+            str(x.site): to_numpy(found[x]["values"].arrays["values"]).take(count, axis=x.axes.sample) for x in chosen
+        }
+
+
+def _values(layer: Layer, a: Activations) -> dict[str, Chunk]:
+    """The values while they are there; a copy, as an operation in place may change them later."""
+    half = "float16" in str(a.values.dtype)
+    values = a.xp.asarray(a.values, dtype=a.xp.float32) if half else a.values
+    if a.host is not None:
+        values = np.array(to_numpy(values))
+    return {"values": Chunk.of({"values": values}, a, Samples(np.empty(0, np.int64)))}
 
 
 @dataclass(frozen=True)
@@ -84,12 +99,13 @@ def plan(
     exclude: Selection = None,
     samples: int | None = None,
     batch_size: int | None = None,
+    params: Any = None,
     device: Any = None,
     amp: str | None = None,
 ) -> Plan:
     """Sites, rows, forwards, memory and minutes of an examination, from one timed batch."""
     recipes = [*dict.fromkeys(m.tally for m in default_measures())]
-    with probe_for(model, device=device, amp=amp, forward=forward_of(data)) as probe:
+    with probe_for(model, device=device, amp=amp, forward=forward_of(data), params=params) as probe:
         feed = Feed(data, samples=samples, batch_size=batch_size)
         listed = chosen_layers(probe.describe(feed.peek(LOOK), wants_inputs(layers)), feed, layers, exclude)
         walk = Walk(probe, listed, recipes, feed)

@@ -134,7 +134,8 @@ class Activations:
 
     **Arguments:** `values` the tensor of any framework; `axes` its roles; `xp` the array namespace it obeys (`numpy`, `jax.numpy`, …);
     `threshold` above which a unit fires here; `mask` (samples, positions) as a tensor of the same framework, or None; `host` the same
-    memory as a NumPy array where the host can see it without a copy (`dtype` then names a type NumPy lacks, such as bfloat16).
+    memory as a NumPy array where the host can see it without a copy (`dtype` then names a type NumPy lacks, such as bfloat16); `real`
+    (samples,) as a tensor of the same framework, False where a compiled forward of fixed size is padded, or None.
     """
 
     values: Any
@@ -144,6 +145,7 @@ class Activations:
     mask: Any = None
     host: NDArray[Any] | None = None
     dtype: str | None = None
+    real: Any = None
 
     @classmethod
     def of(

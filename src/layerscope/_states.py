@@ -42,18 +42,17 @@ def pack_states(a: Activations, per: Per = "position", threshold: float | None =
     from .kernels import device
 
     values, axis = _cut(a.values, a.axes.sample, a.axes.unit, per, a.xp)
-    nan, inf = device.nonfinite(values, a.xp)
+    nan, inf = device.nonfinite(values, a.xp, a.real)
     return {"states": device.pack(values, axis, above, a.xp), "nan": nan, "inf": inf}
 
 
-def count_nonfinite(a: Activations) -> tuple[int, int]:
-    """How many of the values are NaN, and how many infinite."""
+def count_nonfinite(a: Activations) -> tuple[Any, Any]:
+    """How many of the values are NaN, and how many infinite; integers of the framework where the host cannot see them."""
     if a.host is not None:
         return kernels.nonfinite(a.host, a.dtype)
     from .kernels import device
 
-    nan, inf = device.nonfinite(a.values, a.xp)
-    return int(nan), int(inf)
+    return device.nonfinite(a.xp.moveaxis(a.values, a.axes.sample, 0), a.xp, a.real)
 
 
 def _cut(values: Any, sample: int, unit: int, per: Per, xp: Any) -> tuple[Any, int]:

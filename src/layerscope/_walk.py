@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ._errors import MemoryLimitError, NonFiniteError
 from ._results import Values
 from ._site import Activations, Chunk, Samples
@@ -11,7 +13,10 @@ from ._task import Task
 from .feed import Batch, Feed
 from .inventory import Layer, Layers
 from .probes import AbstractProbe, Read
-from .tallies import AbstractTally
+from .tallies import AbstractTally, to_numpy
+
+FINITE = "finite"
+"""The key of what is read to see that all values are finite."""
 
 
 class Walk:
@@ -29,37 +34,54 @@ class Walk:
         finite: bool = False,
     ) -> None:
         self.probe, self.listed, self.layers, self.score, self.finite = probe, listed, listed.read, feed.score, finite
-        self.values: Values = {x.site: {tally: tally.init(x.site) for tally in recipes} for x in self.layers}
+        self._recipes = tuple(recipes)
+        self._samples = Samples(np.empty(0, np.int64))
+        self._bad: list[str] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all that was seen.  What the probe compiled stays compiled."""
+        self.values: Values = {x.site: {tally: tally.init(x.site) for tally in self._recipes} for x in self.layers}
         self.task, self.samples, self.batches = Task(), 0, 0
 
     def step(self, batch: Batch) -> None:
         """Run one batch: what the host sees is counted on the spot, what lies on a device when the forward is through."""
-        samples, values = batch.samples, self.values
-        bad: list[str] = []
-
-        def read(layer: Layer, a: Activations) -> dict[AbstractTally[Any], Chunk]:
-            mine = values[layer.site]
-            if self.finite and any(found := count_nonfinite(a)):
-                bad.append(f"{layer.site} ({found[0]:,} NaN, {found[1]:,} infinite)")
-            if a.host is None:
-                return {tally: Chunk.of(tally.read(a), a, samples) for tally in mine}
-            for tally in mine:
-                mine[tally] = tally.observe(mine[tally], a, samples)
-            return {}
-
-        output, chunks = self.probe.run(batch, self.layers, read)
-        if bad:
+        self._samples, self._bad = batch.samples, []
+        output, chunks = self.probe.run(batch, self.layers, self._read)
+        for layer, by_tally in chunks.items():
+            if (finite := by_tally.get(FINITE)) is not None:
+                self._check_finite(layer, *(int(to_numpy(finite.arrays[name])) for name in ("nan", "inf")))
+        if self._bad:
             raise NonFiniteError(
-                f"nonfinite='raise': batch {batch.number} has values that are not finite at {', '.join(bad)}. Look at its inputs, or pass "
-                "nonfinite='note' to count them and go on."
+                f"nonfinite='raise': batch {batch.number} has values that are not finite at {', '.join(self._bad)}. Look at its inputs, or "
+                "pass nonfinite='note' to count them and go on."
             )
         for layer, by_tally in chunks.items():
-            mine = values[layer.site]
+            mine = self.values[layer.site]
             for tally, chunk in by_tally.items():
-                mine[tally] = tally.add(mine[tally], chunk)
+                if tally is not FINITE:
+                    mine[tally] = tally.add(mine[tally], chunk)
         self.task = self.task.with_batch(output, batch, self.score)
-        self.samples += len(samples)
+        self.samples += len(batch.samples)
         self.batches += 1
+
+    def _read(self, layer: Layer, a: Activations) -> dict[Any, Chunk]:
+        """Called while the forward runs, or once while a program is traced."""
+        if a.host is None:
+            found: dict[Any, Chunk] = {tally: Chunk.of(tally.read(a), a, self._samples) for tally in self._recipes}
+            if self.finite:
+                found[FINITE] = Chunk.of(dict(zip(("nan", "inf"), count_nonfinite(a), strict=True)), a, self._samples)
+            return found
+        if self.finite:
+            self._check_finite(layer, *count_nonfinite(a))
+        mine = self.values[layer.site]
+        for tally in self._recipes:
+            mine[tally] = tally.observe(mine[tally], a, self._samples)
+        return {}
+
+    def _check_finite(self, layer: Layer, nan: int, inf: int) -> None:
+        if nan or inf:
+            self._bad.append(f"{layer.site} ({nan:,} NaN, {inf:,} infinite)")
 
     @property
     def nbytes(self) -> int:

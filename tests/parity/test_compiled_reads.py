@@ -142,3 +142,35 @@ def test_nonfinite_values_are_counted_in_a_graph_too() -> None:
     read = jax.jit(lambda v: StateTable().read(Activations(v, Axes(-1), jax.numpy)))(x)
     value = StateTable().add(StateTable().init(Site("x")), Chunk(read, Samples(np.arange(4)), (6, 5), 12))
     assert (value.nan, value.inf) == (1, 2)
+
+
+@pytest.mark.parametrize("framework", ["jax", "tensorflow", "torch"])
+def test_padded_samples_count_nowhere(framework: str) -> None:
+    """A forward of fixed size repeats its last sample, whose NaN must not count again, nor its values."""
+    x = X[:4].copy()
+    x[1, 0, 0, 0], x[1, 2, 3, 4] = np.nan, np.inf
+    padded = np.concatenate([x[:2], x[1:2], x[1:2]])
+    real = np.array([True, True, False, False])
+    tallies: list[AbstractTally[Any]] = [StateTable(), Moments()]
+
+    if framework == "jax":
+        jax = require("jax")
+        values, counts, xp = jax.numpy.asarray(padded), jax.numpy.asarray(real), jax.numpy
+    elif framework == "tensorflow":
+        tf = require("tensorflow")
+        values, counts, xp = tf.constant(padded), tf.constant(real), tf.experimental.numpy
+    else:
+        torch = require("torch")
+        import array_api_compat.torch as xp
+
+        values, counts = torch.from_numpy(padded), torch.from_numpy(real)
+
+    for tally in tallies:
+        a = Activations(values, Axes(-1), xp, real=counts)
+        mine = tally.add(tally.init(Site("x")), Chunk.of(tally.read(a), a, Samples(np.arange(2))))
+        host = Activations.of(x[:2])
+        oracle = tally.add(tally.init(Site("x")), Chunk.of(tally.read(host), host, Samples(np.arange(2))))
+        assert tally.same(mine, oracle)
+        without = Activations(values, Axes(-1), xp)  # the canary: the same, had nobody said what is real
+        wrong = tally.add(tally.init(Site("x")), Chunk.of(tally.read(without), without, Samples(np.arange(2))))
+        assert not tally.same(wrong, oracle)

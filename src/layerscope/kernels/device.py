@@ -38,15 +38,22 @@ def pack(x: Any, unit_axis: int, threshold: float, xp: Any) -> Any:
     return xp.asarray(xp.matmul(octets, _beside(bits, powers, xp)), dtype=xp.uint8)
 
 
-def nonfinite(x: Any, xp: Any) -> tuple[Any, Any]:
-    """How many values are NaN and how many infinite, as two integers of the framework."""
+def nonfinite(x: Any, xp: Any, real: Any = None) -> tuple[Any, Any]:
+    """How many values are NaN and how many infinite, as two integers of the framework.
+
+    `real` (samples,) leaves out padded samples, which lie on the first axis of `x`.
+    """
     kind = str(x.dtype)
     if "float" not in kind:
         nothing = xp.sum(xp.asarray(x, dtype=xp.float32) > math.inf)
         return nothing, nothing
     if "float16" in kind:  # TensorFlow's NumPy knows no bfloat16; float32 holds both half floats exactly
         x = xp.asarray(x, dtype=xp.float32)
-    return xp.sum(xp.isnan(x)), xp.sum(xp.isinf(x))
+    nan, inf = xp.isnan(x), xp.isinf(x)
+    if real is not None:
+        counts = xp.reshape(real, (-1, *(1,) * (len(x.shape) - 1)))
+        nan, inf = xp.logical_and(nan, counts), xp.logical_and(inf, counts)
+    return xp.sum(nan), xp.sum(inf)
 
 
 def _fires(x: Any, threshold: float, xp: Any) -> Any:

@@ -8,12 +8,15 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .._errors import SiteError
-from .._site import Activations
+from .._site import Activations, Chunk
 from ..inventory import Layer, Layers
 
 R = TypeVar("R")
-Read = Callable[[Layer, Activations], Any]
-"""What is done with an activation while it is there: usually the `read` of the tallies that want it."""
+Read = Callable[[Layer, Activations], Mapping[Any, Chunk]]
+"""What is done with an activation while it is there: usually the `read` of the tallies that want it, by tally.
+
+Where a forward is compiled it is called once, while the program is traced, and the arrays of its chunks become outputs of the program.
+"""
 
 
 class AbstractProbe(abc.ABC):
@@ -36,7 +39,7 @@ class AbstractProbe(abc.ABC):
         """All sites of the model as one forward of a small batch shows them, with the default choice made; `inputs` lists those too."""
 
     @abc.abstractmethod
-    def run(self, batch: Any, layers: tuple[Layer, ...], read: Read) -> tuple[Any, Mapping[Layer, Any]]:
+    def run(self, batch: Any, layers: tuple[Layer, ...], read: Read) -> tuple[Any, Mapping[Layer, Mapping[Any, Chunk]]]:
         """One forward of a batch: the model's output for its real samples, and what `read` gave at each of `layers`."""
 
     @abc.abstractmethod
@@ -45,7 +48,7 @@ class AbstractProbe(abc.ABC):
         early: Callable[[Layer], Layer | None],
         choose: Callable[[Layers, bool], Layers],
         read: Read,
-        sink: Callable[[Layer, Any], None],
+        sink: Callable[[Layer, Mapping[Any, Chunk]], None],
         inputs: bool = False,
     ) -> AbstractContextManager[None]:
         """Read the user's own calls while the context lasts.
@@ -68,19 +71,42 @@ class AbstractProbe(abc.ABC):
 
 
 def probe_for(
-    model: Any, *, device: Any = None, amp: str | None = None, forward: Callable[..., Any] | None = None
+    model: Any,
+    *,
+    device: Any = None,
+    amp: str | None = None,
+    forward: Callable[..., Any] | None = None,
+    params: Any = None,
 ) -> AbstractProbe:
     """The probe of the framework a model belongs to, recognised without importing any.
 
+    Keras before PyTorch: on that backend a Keras model is a module of PyTorch too.
     **Raises:** `SiteError` for anything that is no model of a supported framework.
     """
-    torch = sys.modules.get("torch")
+    keras, torch = sys.modules.get("keras"), sys.modules.get("torch")
+    if keras is not None and isinstance(model, keras.Layer):
+        _check_no_params("a Keras model", params)
+        from .keras import KerasProbe
+
+        return KerasProbe(model, device=device, amp=amp, forward=forward)
     if torch is not None and isinstance(model, torch.nn.Module):
+        _check_no_params("a PyTorch module", params)
         from .torch import TorchProbe
 
         return TorchProbe(model, device=device, amp=amp, forward=forward)
+    if "jax" in sys.modules and callable(model):
+        from .jax import JaxProbe
+
+        return JaxProbe(model, device=device, amp=amp, forward=forward, params=params)
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     raise SiteError(
-        f"layerscope was given a {kind} as the model. It measures PyTorch modules (torch.nn.Module, also compiled ones). "
-        "Pass the module itself; for a plain function, wrap it in a module's forward."
+        f"layerscope was given a {kind} as the model. It measures PyTorch modules (also compiled ones), Keras models, Flax and Equinox "
+        "modules, and JAX functions with ls.tap. Pass the model itself; for a plain function of PyTorch, wrap it in a module's forward."
     )
+
+
+def _check_no_params(kind: str, params: Any) -> None:
+    if params is not None:
+        raise SiteError(
+            f"params=: {kind} holds its own parameters. Leave params= out; it is for Flax Linen modules and JAX functions."
+        )

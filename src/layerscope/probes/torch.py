@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from .._errors import DtypeError, ShapeError, SiteError
-from .._site import WHOLE, Activations
+from .._site import WHOLE, Activations, Chunk
 from ..inventory import Layer, Layers
 from ..inventory._select import NO_UNITS_FIRE
 from ..inventory.torch import Trace, in_functorch, tensors_in, unwrapped
@@ -89,8 +89,8 @@ class TorchProbe(AbstractProbe):
         self._found = trace.found()
         return self._found
 
-    def run(self, batch: Any, layers: tuple[Layer, ...], read: Read) -> tuple[Any, Mapping[Layer, Any]]:
-        found: dict[Layer, Any] = {}
+    def run(self, batch: Any, layers: tuple[Layer, ...], read: Read) -> tuple[Any, Mapping[Layer, Mapping[Any, Chunk]]]:
+        found: dict[Layer, Mapping[Any, Chunk]] = {}
         given = batch.samples.mask
         mask = None if given is None else torch.from_numpy(np.ascontiguousarray(given)).to(_device_of(self.model))
 
@@ -196,7 +196,7 @@ class TorchProbe(AbstractProbe):
         early: Callable[[Layer], Layer | None],
         choose: Callable[[Layers, bool], Layers],
         read: Read,
-        sink: Callable[[Layer, Any], None],
+        sink: Callable[[Layer, Mapping[Any, Chunk]], None],
         inputs: bool = False,
     ) -> Iterator[None]:
         watcher = Watcher(early, choose, lambda layer, tensor: read(layer, activations(layer, tensor)), sink, inputs)

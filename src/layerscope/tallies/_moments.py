@@ -48,8 +48,9 @@ class Moments(AbstractTally[UnitMoments]):
         x = xp.asarray(x, dtype=wide)
         finite = xp.logical_not(xp.logical_or(xp.isnan(x), xp.isinf(x)))
         bad = xp.logical_not(finite)
-        if a.mask is not None:
-            spread = xp.reshape(a.mask, (*a.mask.shape, *(1,) * (len(x.shape) - len(a.mask.shape))))
+        counts = a.real if a.mask is None else a.mask
+        if counts is not None:
+            spread = xp.reshape(counts, (*counts.shape, *(1,) * (len(x.shape) - len(counts.shape))))
             finite, bad = xp.logical_and(finite, spread), xp.logical_and(bad, spread)
         rows = tuple(range(len(x.shape) - 1))
         nothing = xp.zeros_like(x)
