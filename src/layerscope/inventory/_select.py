@@ -27,12 +27,16 @@ NO_UNITS_FIRE = {
 
 
 def default_choice(
-    layers: Sequence[Layer], activated: set[Site], final: set[Site], twins: Mapping[Site, Site]
+    layers: Sequence[Layer],
+    activated: set[Site],
+    final: set[Site],
+    twins: Mapping[Site, Site],
+    inside: Mapping[Site, Site] = {},
 ) -> Layers:
     """Where units fire: outputs of nonlinearities, and of weight layers that feed none.
 
     **Arguments:** `activated` weight layers whose output goes on into a nonlinearity; `final` the model's logits and what is made of
-    them; `twins` sites whose values equal those of an earlier site.
+    them; `twins` sites whose values equal those of an earlier site; `inside` parts of a layer that is read as one.
     """
     chosen: list[Layer] = []
     for layer in layers:
@@ -43,6 +47,8 @@ def default_choice(
             reason = "the model's output (logits or probabilities)"
         elif layer.site.part:
             reason = f"a further tensor of the output: ask for {str(layer.site)!r}"
+        elif layer.site in inside:
+            reason = f"a part of {inside[layer.site]}, which is read as one"
         elif layer.site in twins:
             reason = f"same values as {twins[layer.site]}"
         elif layer.role in NO_UNITS_FIRE:

@@ -19,8 +19,9 @@ from torch.overrides import TorchFunctionMode
 from ..._errors import SiteError
 from ..._site import Site
 from ...inventory import Layer, Layers
+from ...inventory._flow import Numbers
 from ...inventory._operations import counts
-from ...inventory.torch import Numbers, Trace, in_backward, name_of, tensors_in
+from ...inventory.torch import Trace, in_backward, name_of, tensors_in
 
 CHANGING = (
     "The model's control flow depends on the data: leave these sites out with exclude=, name others with layers=, or measure with "
