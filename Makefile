@@ -22,7 +22,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input -qq
 
 comma := ,
-FRAMEWORKS := torch keras tensorflow jax ray lightning
+FRAMEWORKS := torch keras tensorflow jax flax equinox ray lightning
 REQUIRED := $(subst $(comma), ,$(LAYERSCOPE_REQUIRE))
 EXTRAS := $(sort torch digits $(filter $(FRAMEWORKS),$(REQUIRED)) $(if $(filter transformers,$(REQUIRED)),huggingface))
 empty :=
@@ -30,7 +30,7 @@ space := $(empty) $(empty)
 EXTRA_LIST := $(subst $(space),$(comma),$(EXTRAS))
 HOME_READY := .venv/.ready-digits-torch
 TEST_READY := .venv/.ready-$(subst $(space),-,$(EXTRAS))
-ALL_READY := .venv/.ready-digits-huggingface-jax-keras-tensorflow-torch
+ALL_READY := .venv/.ready-$(subst $(space),-,$(sort digits huggingface $(filter-out ray,$(FRAMEWORKS))))
 DEV_READY := .venv/.ready-dev
 RUFF := .venv/.ruff
 
