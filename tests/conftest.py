@@ -74,6 +74,8 @@ class _FrameworkFiles:
             "keras",
             "tensorflow",
             "jax",
+            "flax",
+            "equinox",
             "ray",
             "lightning",
             "transformers",

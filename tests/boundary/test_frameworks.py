@@ -7,12 +7,14 @@ import pytest
 
 from tests.boundary.source import PACKAGE, SRC, imports, modules, plant
 
-# What a file of this name may import.  Keras runs on the other three; the last three stand on PyTorch.
+# What a file of this name may import.  Keras runs on the other three; Flax and Equinox stand on JAX, the last three on PyTorch.
 NAMED: dict[str, set[str]] = {
     "torch": {"torch"},
     "tensorflow": {"tensorflow"},
     "keras": {"keras", "tensorflow", "jax", "torch"},
     "jax": {"jax", "jaxlib", "flax", "equinox"},
+    "flax": {"flax", "jax"},
+    "equinox": {"equinox", "jax"},
     "ray": {"ray"},
     "lightning": {"lightning", "pytorch_lightning", "torch"},
     "transformers": {"transformers", "torch"},

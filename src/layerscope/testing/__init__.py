@@ -1,5 +1,6 @@
-"""Law checks for your own tallies and measures."""
+"""Law checks for your own tallies and measures; tiny nets with equal weights in every framework."""
 
+from . import models as models
 from ._laws import check_measure as check_measure
 from ._laws import check_order as check_order
 from ._laws import check_recipe as check_recipe
