@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import datasets as datasets
+    from . import energy as energy
     from . import measures as measures
     from . import tallies as tallies
     from . import testing as testing
@@ -31,13 +32,16 @@ if TYPE_CHECKING:
     from ._site import Site as Site
     from ._view import View as View
     from ._watch import watch as watch
+    from .probes.taps import reap as reap
+    from .probes.taps import tap as tap
 
 _NAMES = {
     "LayerscopeError": "_errors", "Plan": "_look", "activations": "_look", "examine": "_examine", "layers": "_look",
     "plan": "_look", "Data": "feed", "Reading": "_reading", "Results": "_results", "load": "_results", "Axes": "_site",
-    "Site": "_site", "View": "_view", "watch": "_watch",
+    "Site": "_site", "View": "_view", "watch": "_watch", "reap": "probes.taps",
+    "tap": "probes.taps",
 }  # fmt: skip
-_MODULES = ("datasets", "measures", "tallies", "testing")
+_MODULES = ("datasets", "energy", "measures", "tallies", "testing")
 
 
 def __getattr__(name: str) -> Any:
