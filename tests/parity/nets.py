@@ -39,6 +39,10 @@ class Framework:
         """The logits of a model's own call."""
         return _CALLS[self.name](model, given)
 
+    def asked(self, model: Any) -> tuple[Any, dict[str, Any]]:
+        """The model and the further arguments that `ls.examine` and its like need for this framework."""
+        return (model[0], {"params": model[1]}) if self.name == "flax.linen" else (model, {})
+
     def _models(self) -> Any:
         require(self.module)
         return import_module(f"layerscope.testing.models.{self.module}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from layerscope._errors import DataError
 from layerscope.testing import models
 from tests.conftest import require
 from tests.parity.nets import CASES, Framework
@@ -80,3 +81,8 @@ def test_the_reference_is_the_textbook() -> None:
     mixed = [np.exp(s) / np.exp(s).sum() @ value[:tokens, h] for h, s in enumerate(heads)]
     expected = np.concatenate(mixed) @ weights["block1.attention.out.kernel"] + weights["block1.attention.out.bias"]
     np.testing.assert_allclose(places["block1.attention"][0, 1], expected, atol=1e-12)
+
+
+def test_more_digits_than_there_are_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"models\.batch\('residual', 2000\): there are 1797 digits"):
+        models.batch("residual", 2000)

@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._errors import DataError
+
 Net = Literal["lenet", "residual", "transformer"]
 NETS: tuple[Net, ...] = get_args(Net)
 
@@ -35,6 +37,7 @@ def batch(net: Net, samples: int, seed: int = 0) -> Batch:
 
     **Gives:** `images` (samples, height, width, 1) float32, handwritten digits; for the transformer `input_ids` and `attention_mask`
     (samples, 12) int64, where sequences of 3 to 12 tokens are followed by padding.
+    **Raises:** `DataError` for more images than there are.
     """
     rng = np.random.default_rng(seed)
     if net == "transformer":
@@ -43,7 +46,11 @@ def batch(net: Net, samples: int, seed: int = 0) -> Batch:
         return {"input_ids": rng.integers(1, TOKENS, size=(samples, LENGTH)) * mask, "attention_mask": mask}
     from ... import datasets
 
-    images, _ = datasets.digits(size=28 if net == "lenet" else 8)
+    images, _ = datasets.digits(size=28 if net == "lenet" else 8, split="all")
+    if samples > len(images):
+        raise DataError(
+            f"models.batch({net!r}, {samples}): there are {len(images)} digits. Ask for at most so many samples."
+        )
     chosen = rng.permutation(len(images))[:samples]
     return {"images": np.ascontiguousarray(np.moveaxis(images[chosen], 1, -1))}
 
