@@ -1,0 +1,111 @@
+"""Arrays of NumPy, PyTorch and JAX behind one namespace: the only file here that asks which of them an array is."""
+
+import sys
+from typing import Any
+
+import array_api_compat.numpy as numpy_namespace
+import numpy as np
+from numpy.typing import NDArray
+
+from .._errors import DtypeError
+
+Array = Any
+"""An array of NumPy, PyTorch or JAX; inside `jit`, `vmap`, `grad` and `torch.compile` the tracer that stands for one."""
+
+
+def framework(array: Array) -> str:
+    """ "numpy", "torch", "jax", or "" for a plain number; frameworks are recognised, never imported.
+
+    **Raises:** `DtypeError` for anything else.
+    """
+    if isinstance(array, np.ndarray | np.generic):
+        return "numpy"
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(array, torch.Tensor):
+        return "torch"
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(array, jax.Array):
+        return "jax"
+    if isinstance(array, int | float):
+        return ""
+    raise DtypeError(
+        f"energy: expected an array of NumPy, PyTorch or JAX, got a {type(array).__module__}.{type(array).__qualname__}. "
+        "Wrap it, for example np.asarray(x, float)."
+    )
+
+
+def common_framework(*arrays: Array) -> str:
+    """The framework that all `arrays` can meet in: NumPy arrays and numbers go along with either of the others.
+
+    **Raises:** `DtypeError` where PyTorch meets JAX.
+    """
+    found = {framework(array) for array in arrays}
+    if {"torch", "jax"} <= found:
+        raise DtypeError(
+            "energy: some arrays are PyTorch tensors and some are JAX arrays. Convert one side: torch.from_numpy(np.array(x)), or "
+            "jnp.asarray(x.detach().cpu().numpy())."
+        )
+    return next((name for name in ("torch", "jax") if name in found), "numpy")
+
+
+def namespace(*arrays: Array) -> Any:
+    """The array-API namespace that `arrays` obey."""
+    match common_framework(*arrays):
+        case "torch":
+            from .torch import NAMESPACE as torch_namespace
+
+            return torch_namespace
+        case "jax":
+            from .jax import NAMESPACE as jax_namespace
+
+            return jax_namespace
+        case _:
+            return numpy_namespace
+
+
+def beside(value: Array, array: Array) -> Array:
+    """A NumPy `value` where `array` lives: its framework, device and float type; what is there already stays as it is."""
+    if framework(value) in ("", framework(array)):
+        return value
+    xp = namespace(array)
+    dtype = array.dtype if value.dtype.kind == "f" else None
+    return (
+        xp.asarray(value, dtype=dtype, device=array.device)
+        if framework(array) == "torch"
+        else xp.asarray(value, dtype=dtype)
+    )
+
+
+def numbers(value: Array) -> NDArray[Any] | None:
+    """The values of a number or array on the host, in float64 where they are real; None while a compiler traces them."""
+    match framework(value):
+        case "torch":
+            from .torch import on_the_host
+
+            return on_the_host(value)
+        case "jax":
+            from .jax import on_the_host
+
+            return on_the_host(value)
+        case _:
+            return np.asarray(value, np.float64)
+
+
+def total(values: Array, rank: int | None) -> Array:
+    """The sum over the last `rank` axes, which are one state; over all axes where rank is None.  Batch axes stay."""
+    if rank == 0 or values.ndim == 0:
+        return values
+    xp = namespace(values)
+    return xp.sum(values, axis=None if rank is None else tuple(range(-rank, 0)))
+
+
+def checked(array: Array, what: str = "energy") -> Array:
+    """The array itself, if it is one of floats.
+
+    **Raises:** `DtypeError` for integers, which no energy moves, and for what is no array.
+    """
+    framework(array)
+    name = str(getattr(array, "dtype", type(array).__name__))
+    if "float" not in name:
+        raise DtypeError(f"{what}: a neuron state is an array of floats, got {name}. Convert it: x.astype(float).")
+    return array
