@@ -18,7 +18,8 @@ class Framework:
     """A column of the parity table.
 
     **Fields:** `name` of the library and of the style a net is written in; `module` of `layerscope.testing.models`; `mark` of its tests;
-    `make` the function there that makes a net, with `{}` for the net's name; `nets` there are.
+    `make` the function there that makes a net, with `{}` for the net's name; `nets` there are; `options` of making a net and of
+    giving it a batch.
     """
 
     name: str
@@ -26,18 +27,19 @@ class Framework:
     mark: str
     make: str = "{}"
     nets: tuple[str, ...] = models.NETS
+    options: tuple[tuple[str, str], ...] = ()
 
     def build(self, net: str, weights: Any) -> Any:
         """The model with these weights; skips the test where the framework is not installed."""
-        return getattr(self._models(), self.make.format(net))(weights)
+        return getattr(self._models(), self.make.format(net))(weights, **dict(self.options))
 
     def given(self, batch: Any) -> Any:
         """One NumPy batch in the layout of this framework."""
-        return self._models().given(batch)
+        return self._models().given(batch, **dict(self.options))
 
     def call(self, model: Any, given: Any) -> NDArray[np.float32]:
         """The logits of a model's own call."""
-        return _CALLS[self.name](model, given)
+        return _CALLS[self.name.partition(",")[0]](model, given)
 
     def asked(self, model: Any) -> tuple[Any, dict[str, Any]]:
         """The model and the further arguments that `ls.examine` and its like need for this framework."""
@@ -76,7 +78,6 @@ def _equinox(model: Any, given: Any) -> Any:
 _CALLS: dict[str, Callable[[Any, Any], Any]] = {
     "torch": _torch,
     "keras": _keras,
-    "keras, subclassed": _keras,
     "flax.nnx": _nnx,
     "flax.linen": _linen,
     "equinox": _equinox,
@@ -85,6 +86,7 @@ _CALLS: dict[str, Callable[[Any, Any], Any]] = {
 FRAMEWORKS = (
     Framework("torch", "torch", "torch"),
     Framework("keras", "keras", "keras"),
+    Framework("keras, channels first", "keras", "keras", nets=("lenet",), options=(("data_format", "channels_first"),)),
     Framework("keras, subclassed", "keras", "keras", "{}_subclassed", nets=("residual",)),
     Framework("flax.nnx", "flax", "jax"),
     Framework("flax.linen", "flax", "jax", "linen_{}"),

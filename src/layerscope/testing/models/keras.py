@@ -121,10 +121,11 @@ def _transformer_block(name: str, x: Any, mask: Any) -> Any:
     return layers.Add(name=f"{name}_add2")([x, layers.Dense(WIDTH, name=f"{name}_down")(y)])
 
 
-def given(batch: Batch) -> Any:
-    """A batch as these models take it: images channels last, tokens by name."""
+def given(batch: Batch, data_format: str = "channels_last") -> Any:
+    """A batch as these models take it: images in their layout, tokens by name."""
     if "images" in batch:
-        return batch["images"]
+        images = batch["images"]
+        return images if data_format == "channels_last" else np.ascontiguousarray(np.moveaxis(images, -1, 1))
     return {name: values.astype(np.int32) for name, values in batch.items()}
 
 
