@@ -4,7 +4,8 @@ import abc
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from ... import measures
 from ..._errors import DataError, EmptyTally, ShapeError
-from ..._site import Activations, Chunk, Samples, Site
+from ..._site import Activations, Axes, Chunk, Samples, Site
 from ..._states import as_bytes, unpack_states
 from ...kernels import Records
 from ...tallies import PackedRows, RowsKept, StateCounts, StateTable
@@ -23,11 +24,10 @@ TABLE = StateTable(threshold=0.0)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "StateCapture":  # no AttributeError: `from … import StateCapture` would swallow the reason
-        raise ImportError(
-            "StateCapture, the Keras layer, is not supported yet. PyTorch works now: use StateCaptureHook by hand, "
-            "layer.register_forward_hook(StateCaptureHook('name')), or build_efficiency_model(torch_model, attach_to=[...])."
-        )
+    if name == "StateCapture":  # a Keras layer: Keras and its backend load when it is first asked for
+        from .keras import StateCapture
+
+        return StateCapture
     raise AttributeError(f"layerscope.compat.tensorstate has no {name!r}")
 
 
@@ -51,19 +51,19 @@ class AbstractStateCapture(abc.ABC):
         part: int = 0,
     ) -> None:
         if not isinstance(name, str) or not name:
-            raise DataError(f"a probe needs a name, got {name!r}. For example StateCaptureHook('conv_1').")
+            raise DataError(f"a probe needs a name, got {name!r}. For example {type(self).__name__}('conv_1').")
         self.name, self.disk_path, self.unit_axis, self.part = name, disk_path, unit_axis, part
-        self._path: Path | None = None
+        self._file: Path | None = None
         if disk_path is not None:
             if Path(name).name != name:
                 raise DataError(
                     f"{name!r} names a file under {disk_path}, so it cannot hold a path. Choose a plain name."
                 )
-            self._path = Path(disk_path) / FOLDER / f"{name}.zarr"
-            if self._path.exists():
-                raise DataError(_exists(name, self._path))
+            self._file = Path(disk_path) / FOLDER / f"{name}.zarr"
+            if self._file.exists():
+                raise DataError(_exists(name, self._file))
         self._turn = threading.RLock()
-        self._keeps = PackedRows(None if self._path is None else str(self._path.parent))
+        self._keeps = PackedRows(None if self._file is None else str(self._file.parent))
         self._rows: RowsKept = self._keeps.init(Site(name))
         self._inert = False
         self._begin(None)
@@ -86,15 +86,34 @@ class AbstractStateCapture(abc.ABC):
         """Count the activations that `look` gives, all of them or with an error that no number survives."""
         if self._inert:
             return
-        try:
+        with self._all_or_failed():
             a = look()
-            arrays = TABLE.read(a)
-            shape = tuple(int(size) for size in a.values.shape)
-            with self._turn:
-                self._add(Chunk(arrays, self._numbered(shape[0]), a.axes.positions(shape), shape[a.axes.unit]), shape)
+            self._count(TABLE.read(a), tuple(int(size) for size in a.values.shape), a.axes)
+
+    def _count(self, arrays: Mapping[str, Any], shape: tuple[int, ...], axes: Axes) -> None:
+        """Count what was read from activations of this shape."""
+        with self._all_or_failed(), self._turn:
+            self._add(Chunk(arrays, self._numbered(shape[0]), axes.positions(shape), shape[axes.unit]), shape)
+
+    @contextmanager
+    def _all_or_failed(self) -> Iterator[None]:
+        """An error inside is remembered, so that no number is told which lacks a batch."""
+        try:
+            yield
         except BaseException as error:
             self._failure = f"{type(error).__name__}: {error}"
             raise
+
+    @abc.abstractmethod
+    def _settle(self) -> None:
+        """Wait until everything that went through the model has arrived here."""
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """All that was sent has arrived, and nothing comes in meanwhile."""
+        self._settle()  # before the lock: what arrives needs it
+        with self._turn:
+            yield
 
     def _add(self, chunk: Chunk, shape: tuple[int, ...]) -> None:
         if self._shape is not None and not _fits(shape[1:], self._shape):
@@ -109,7 +128,7 @@ class AbstractStateCapture(abc.ABC):
         try:
             self._rows = self._keeps.add(self._rows, chunk)
         except DataError as error:  # made by someone else since this probe was
-            raise DataError(_exists(self.name, self._path)) from error
+            raise DataError(_exists(self.name, self._file)) from error
         self._counts = TABLE.add(self._counts, chunk)
         self._arrived += len(chunk.samples)
         self._sorted = None
@@ -119,7 +138,7 @@ class AbstractStateCapture(abc.ABC):
 
     def reset_states(self, input_shape: Sequence[int | None] | None = None) -> None:
         """Forget everything seen, also on disk.  With `input_shape`, activations of another shape (samples apart) are refused."""
-        with self._turn:
+        with self._still():
             if self._rows.store is None:
                 self._rows = self._keeps.init(Site(self.name))
             else:
@@ -132,24 +151,25 @@ class AbstractStateCapture(abc.ABC):
     @property
     def state_count(self) -> int:
         """Rows captured, repeats included; 0 before any data."""
-        with self._turn:
+        with self._still():
             self._check_whole()
             return self._counts.observations
 
     @property
     def nonfinite(self) -> tuple[int, int]:
         """How many NaN and how many infinite values went by; NaN and -inf do not fire."""
-        return self._counts.nan, self._counts.inf
+        with self._still():
+            return self._counts.nan, self._counts.inf
 
     @property
     def raw_states(self) -> Any:
         """The packed rows in the order they came, uint8 (state_count, ceil(units / 8)), read-only; a zarr array when kept on disk."""
-        with self._turn:
+        with self._still():
             self._check()
             if self._rows.store is not None:
                 import zarr
 
-                return zarr.open_array(str(self._path), mode="r")
+                return zarr.open_array(str(self._file), mode="r")
             rows = self._rows.all().view()
             rows.flags.writeable = False
             return rows
@@ -171,7 +191,7 @@ class AbstractStateCapture(abc.ABC):
 
     def max_entropy(self) -> float:
         """The most a layer can have: its number of units, in bits."""
-        with self._turn:
+        with self._still():
             self._check()
             return float(self._rows.units)
 
@@ -193,7 +213,7 @@ class AbstractStateCapture(abc.ABC):
         return above / below if below else float("nan")
 
     def _records(self) -> Records:
-        with self._turn:
+        with self._still():
             self._check()
             if self._sorted is None:
                 self._sorted = self._counts.records()
@@ -246,6 +266,9 @@ class StateCaptureHook(AbstractStateCapture):
         from .torch import take
 
         take(self, module, output[-1] if output else args)
+
+    def _settle(self) -> None:
+        return None  # a hook is done before its layer is
 
 
 def _inert(kind: type[AbstractStateCapture], name: str) -> AbstractStateCapture:

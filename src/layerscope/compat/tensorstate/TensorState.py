@@ -109,22 +109,28 @@ def build_efficiency_model(
     method: str = "after",
     storage_path: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """Put a probe on every layer asked for; the model itself is returned, with its probes in `model.efficiency_layers`.
+    """Put a probe on every layer asked for; the probes are in `efficiency_layers` of the model that is returned.
 
-    **Arguments:** `attach_to`, `exclude` class names ("Conv2d") or layer names ("features.0"), exclude wins; `method` "after" captures
-    outputs, "before" inputs, "both" both; `storage_path` keeps the raw states on disk, `<storage_path>/tensor_states/<probe>.zarr`.
+    For PyTorch that is the model itself, with hooks. For Keras it is a new model that shares the weights and predicts the same; the one
+    given stays as it is and counts nothing.
+
+    **Arguments:** `attach_to`, `exclude` class names ("Conv2d", in Keras "Conv2D") or layer names ("features.0"; in Keras "conv_1", or
+    "backbone.conv_1" for one inside a layer), exclude wins; `method` "after" captures outputs, "before" inputs, "both" both;
+    `storage_path` keeps the raw states on disk, `<storage_path>/tensor_states/<probe>.zarr`.
     A probe is called `<layer>_post_states` or `<layer>_pre_states`. A layer that runs twice in a forward fills its one probe twice.
-    Building again replaces the probes of before (never hooks of yours); `detach_efficiency_model` takes them off.
-    A copy of the model (`deepcopy`, `torch.save`) has no live probes: build again on the copy.
-    **Raises:** `SiteError` for names that are not there, listing what is; `DataError` for an unknown method and for files that exist.
-    Nothing is changed then.
+    Building again replaces the probes of before on PyTorch (never hooks of yours), and gives one more model in Keras;
+    `detach_efficiency_model` takes them off. A copy of a PyTorch model (`deepcopy`, `torch.save`) has no live probes: build again on it.
+    **Raises:** `SiteError` for names that are not there, listing what is, and for Keras models not built yet; `DataError` for an unknown
+    method and for files that exist. Nothing is changed then.
     """
     if method not in METHODS:
         raise DataError(f"build_efficiency_model: method={method!r} is none of {', '.join(map(repr, METHODS))}.")
-    if not _is_torch(model):
+    if _is_keras(model):
+        from .keras import build
+    elif _is_torch(model):
+        from .torch import build
+    else:
         raise SiteError(_no_model(model))
-    from .torch import build
-
     return build(model, _names(attach_to, "attach_to"), _names(exclude, "exclude"), method, storage_path)
 
 
@@ -137,22 +143,29 @@ def reset_efficiency_model(model: Any) -> None:
 def detach_efficiency_model(model: Any) -> list[AbstractStateCapture]:
     """Take the probes off a model, and nothing else: its own hooks stay.  Gives the probes, which keep what they saw.
 
-    A model without probes is left as it is.
+    A model without probes is left as it is, and so are `StateCapture` layers in a Keras model: they are part of it.
     """
-    if not _is_torch(model):
+    if _is_keras(model):
+        from .keras import detach
+    elif _is_torch(model):
+        from .torch import detach
+    else:
         raise SiteError(_no_model(model))
-    from .torch import detach
 
     return detach(model)
 
 
 def efficiency_layers(model: Any, asked: str) -> list[AbstractStateCapture]:
-    """The probes of a model, or a `SiteError` where it has none."""
+    """The probes of a model, also those placed in a Keras model by hand, or a `SiteError` where it has none."""
     probes = getattr(model, "efficiency_layers", None)
+    if not probes and _is_keras(model):
+        from .keras import placed
+
+        probes = placed(model)
     if not probes:
         raise SiteError(
-            f"{asked}: this {type(model).__name__} has no probes (one that was saved and loaded has none either). Attach them first: "
-            "build_efficiency_model(model, attach_to=['Conv2d'])."
+            f"{asked}: this {type(model).__name__} has no probes (a PyTorch model that was saved and loaded has none either). Attach them "
+            f"first: build_efficiency_model(model, attach_to=['{'Conv2D' if _is_keras(model) else 'Conv2d'}'])."
         )
     return list(probes)
 
@@ -168,21 +181,20 @@ def _names(names: Any, argument: str) -> tuple[str, ...]:
     return each
 
 
-def _is_torch(model: Any) -> bool:
+def _is_keras(model: Any) -> bool:
+    keras = sys.modules.get("keras")
+    return keras is not None and isinstance(model, getattr(keras, "Model", ()))
+
+
+def _is_torch(model: Any) -> bool:  # Keras models on its torch backend are modules too: ask `_is_keras` first
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(model, torch.nn.Module)
 
 
 def _is_model(value: Any) -> bool:
-    return _is_torch(value) or hasattr(value, "efficiency_layers")
+    return _is_keras(value) or _is_torch(value) or hasattr(value, "efficiency_layers")
 
 
 def _no_model(model: Any) -> str:
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    keras = sys.modules.get("keras")
-    if keras is not None and isinstance(model, keras.Model):
-        return (
-            f"build_efficiency_model: {kind} is a Keras model. Probes can be put on PyTorch modules now (StateCaptureHook); Keras models "
-            "are not supported yet."
-        )
-    return f"build_efficiency_model: {kind} is no model. Give a torch.nn.Module."
+    return f"build_efficiency_model: {kind} is no model. Give a torch.nn.Module or a keras.Model."
