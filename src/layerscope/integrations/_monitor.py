@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 TOP = 8
 SAMPLES = 512
-COLUMNS = ("layer", "measure", "setting", "value", "coverage", "observations", "note")
-"""What the history keeps of a table of results; `undersampled` follows from the coverage."""
+COLUMNS = ("layer", "measure", "setting", "value", "coverage", "observations", "undersampled", "note")
+"""What the history keeps of a table of results."""
 
 
 def default_measures() -> tuple[AbstractMeasure[Any], ...]:
@@ -91,9 +91,10 @@ class Monitor:
 
     @property
     def history(self) -> "pd.DataFrame":
-        """A row per epoch, layer and measure, all layers included: epoch, layer, measure, setting, value, coverage, observations, note.
+        """A row per epoch, layer and measure, all layers included, with the values of `results.table`.
 
-        Values are those of `results.table`: an undersampled entropy (coverage below 0.9) stands here as the lower bound that it is.
+        Columns: epoch, layer, measure, setting, value, coverage, observations, undersampled, note. An undersampled entropy stands here as
+        the lower bound that it is.
         """
         import pandas as pd
 

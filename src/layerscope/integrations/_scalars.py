@@ -22,8 +22,8 @@ Row = Mapping[str, Any]
 def scalars_of(results: Results, table: Sequence[Row], top: int) -> dict[str, float]:
     """`layerscope/<measure>/<layer>` of at most `top` layers, and `layerscope/network/…` of all together.
 
-    Beside each entropy and efficiency stands its coverage; the value is NaN where the coverage is below 0.9, as it would tell the sample
-    size. Which names there are never depends on a value: loggers fix their columns in the first epoch.
+    Beside each entropy and efficiency stands its coverage; an undersampled value is NaN, as it would tell the sample size. Which names there
+    are never depends on a value: loggers fix their columns in the first epoch.
     """
     called = names(spread(results.layers.read, top))
     covered = {(m.name, m.setting) for m in results.measures if isinstance(m, Entropy | Efficiency)}
@@ -35,7 +35,11 @@ def scalars_of(results: Results, table: Sequence[Row], top: int) -> dict[str, fl
         scalars[f"{HEAD}/{measure}/{layer}"] = NAN if row["undersampled"] else float(row["value"])
         if (row["measure"], row["setting"]) in covered:
             scalars[f"{HEAD}/{measure}_coverage/{layer}"] = float(row["coverage"])
-    return scalars | {f"{HEAD}/network/{name}": value for name, value in shares(results).items()}
+    whole = unit_shares(results)
+    if covered:
+        thin = {row["layer"] for row in table if row["undersampled"]}
+        whole["undersampled_share"] = len(thin) / len(results)
+    return scalars | {f"{HEAD}/network/{name}": value for name, value in whole.items()}
 
 
 def spread(layers: Sequence[Layer], top: int) -> list[Layer]:
@@ -67,15 +71,10 @@ def _plain(text: str, other: str) -> str:
     return re.sub(other, "_", text, flags=re.ASCII).strip("_") or "_"
 
 
-def shares(results: Results) -> dict[str, float]:
-    """Of all layers together: units that never fired, how often a unit fired in the mean, layers that are undersampled."""
+def unit_shares(results: Results) -> dict[str, float]:
+    """Of the units of all layers together: how many never fired, and how often one fired in the mean."""
     rated = [
         reading for reading in results.readings(FiringRate()).values() if reading.observations
     ]  # not masked entirely
     rates: NDArray[np.float64] = np.concatenate([np.asarray(reading) for reading in rated] or [np.array([NAN])])
-    thin = [reading.undersampled for reading in results.readings(Entropy()).values()]
-    return {
-        "dead_share": float((rates == 0).mean()) if rated else NAN,
-        "firing_rate": float(rates.mean()),
-        "undersampled_share": sum(thin) / len(thin),
-    }
+    return {"dead_share": float((rates == 0).mean()) if rated else NAN, "firing_rate": float(rates.mean())}

@@ -42,8 +42,8 @@ class LayerMonitor(Callback):
     `layerscope/dead_units/net.1` (how many), `layerscope/firing_rate/net.1` (mean over units); of all layers together
     `layerscope/network/dead_share`, `…/firing_rate` (shares of units) and `…/undersampled_share` (of layers). Names are the same in every
     epoch, and all can be monitored by `EarlyStopping` and `ModelCheckpoint`.
-    **Beware:** an entropy or efficiency whose coverage is below 0.9 is logged as NaN, since it would tell the sample size; its lower bound
-    stands in `history`. Raise `samples`.
+    **Beware:** an undersampled entropy or efficiency is logged as NaN, since it would tell the sample size; its lower bound stands in
+    `history`. Raise `samples`.
 
     Several processes: each measures the same sample, so that collective calls meet; what the first one found is logged by all, so that
     they stop together; it alone prints and saves.

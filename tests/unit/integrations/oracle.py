@@ -10,7 +10,7 @@ from layerscope.measures import DeadUnits, Entropy, FiringRate
 
 MEASURES = (Entropy(), DeadUnits(), FiringRate())
 """What a monitor measures when nothing is asked for; written out here, as the numbers of a user's dashboards hang on it."""
-COLUMNS = ["layer", "measure", "setting", "value", "coverage", "observations"]
+COLUMNS = ["layer", "measure", "setting", "value", "coverage", "observations", "undersampled"]
 
 
 def same(a: float, b: float) -> bool:
@@ -36,11 +36,12 @@ def check_logged(logs: Mapping[str, Sequence[float]], tables: Sequence[Any]) -> 
         dead, fired, units, thin = 0.0, 0.0, 0, []
         for row in table.to_dict("records"):
             measure, layer = row["measure"].replace(" ", "_"), row["layer"]
-            undersampled = row["coverage"] < 0.9
-            expected.setdefault(f"layerscope/{measure}/{layer}", []).append(math.nan if undersampled else row["value"])
+            expected.setdefault(f"layerscope/{measure}/{layer}", []).append(
+                math.nan if row["undersampled"] else row["value"]
+            )
             if measure == "entropy":
                 expected.setdefault(f"layerscope/entropy_coverage/{layer}", []).append(row["coverage"])
-                thin.append(undersampled)
+                thin.append(row["undersampled"])
                 units += row["units"]
             dead += row["value"] if measure == "dead_units" else 0
             fired += row["value"] * row["units"] if measure == "firing_rate" else 0

@@ -67,9 +67,7 @@ def test_every_epoch_is_what_examine_finds() -> None:
     check_logged(logs, tables)
     assert monitor.results.manifest["epoch"] == 2
     assert monitor.results.manifest["samples"] == 200
-    undersampled = [math.isnan(value) for value in logs["layerscope/entropy/5"]]
-    assert undersampled == [coverage < 0.9 for coverage in logs["layerscope/entropy_coverage/5"]]
-    assert any(undersampled)  # else this test shows nothing of NaN
+    assert all(math.isnan(value) for value in logs["layerscope/entropy/5"])  # 24 units, 200 samples
     assert not any(math.isnan(value) for value in logs["layerscope/entropy/1"])
 
 
