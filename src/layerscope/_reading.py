@@ -1,7 +1,7 @@
 """A measured number that says what it is: unit, observations, how far it can be trusted."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,27 @@ from numpy.typing import NDArray
 
 NAN = math.nan
 UNDERSAMPLED = 0.9
-"""Coverage below which a state measure is only a bound: one further observation in ten would be a state never seen."""
+"""Coverage below which a number without a verdict is only a bound: one further observation in ten would be a state never seen."""
+
+MEASURED, CORRECTED, EXTRAPOLATED = "measured", "corrected", "extrapolated"
+LOWER_BOUND, SATURATED, CONSTANT = "lower bound only", "saturated", "constant"
+UNPROVEN = (EXTRAPOLATED, LOWER_BOUND, SATURATED)
+"""Verdicts under which a number has no 95 % interval."""
+
+
+@dataclass(frozen=True, eq=False)
+class Jackknife:
+    """A number with one sample left out after the other: where its interval comes from, and what pairs it with others of the same samples.
+
+    **Fields:** `ids` of the kept samples and `values` of the number without each; `samples` M seen in all; `below` and `above` what the
+    value itself may be off, beside its standard error.
+    """
+
+    ids: NDArray[np.int64]
+    values: NDArray[np.float64]
+    samples: int
+    below: float = 0.0
+    above: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +39,16 @@ class Reading:
     **Fields:** `value` float, or an array with one number per unit; `low`, `high` the interval, NaN where none is known;
     `observations` states seen (sample × position); `samples` items of the data; `measured_in` the unit; `coverage` the estimated
     share of further observations, in further samples, that would be states already seen; `ceiling` the largest value these data could
-    have given; `bound` "≥" or "≤" where the value is only a bound; `items` which units or groups a count speaks of; `note` in words.
+    have given; `bound` "≥" or "≤" where the value is only a bound; `items` which units or groups a count speaks of; `note` in words;
+    `verdict` how far it can be trusted; `jackknife` what its interval was made of.
 
-    `float(reading)` is the value; an undersampled one prints as "≥ 0.108 (undersampled: coverage 2 %)".
+    `low` and `high` are a 95 % interval where the verdict is measured or corrected, and a bracket under every other.  `float(reading)` is the
+    value; one that the data cannot show prints as a bound or as its bracket.
 
-    >>> print(Reading(0.108, measured_in="of 100 bits", observations=2000, samples=2000, coverage=0.02, bound="≥"))
-    ≥ 0.108 of 100 bits (undersampled: coverage 2 %)
+    >>> print(Reading(0.108, measured_in="of 100 bits", coverage=0.02, bound="≥", verdict="saturated"))
+    ≥ 0.108 of 100 bits (saturated: coverage 2 %)
+    >>> print(Reading(16.9, 15.5, 56.0, measured_in="bits", coverage=0.02, bound="≥", verdict="saturated"))
+    between 15.5 and 56 bits (saturated: coverage 2 %)
     """
 
     value: float | NDArray[Any]
@@ -38,11 +62,18 @@ class Reading:
     bound: str = ""
     items: tuple[Any, ...] = ()
     note: str = ""
+    verdict: str = ""
+    jackknife: Jackknife | None = field(default=None, repr=False)
 
     @property
     def undersampled(self) -> bool:
-        """Whether coverage is known and below 0.9: the value then says more about the sample size than about the layer."""
-        return self.coverage < UNDERSAMPLED
+        """Whether the value says more about the sample size than about the layer: by its verdict, else by a coverage below 0.9."""
+        return self.verdict in UNPROVEN if self.verdict else self.coverage < UNDERSAMPLED
+
+    @property
+    def bracketed(self) -> bool:
+        """Whether the two bounds are all that can be said."""
+        return self.verdict in (LOWER_BOUND, SATURATED) and not math.isnan(self.low) and not math.isnan(self.high)
 
     def __float__(self) -> float:
         if np.ndim(self.value):
@@ -60,13 +91,16 @@ class Reading:
             text = f"{np.size(self.value)} units: 5/50/95 % {low:.3g} / {middle:.3g} / {high:.3g}"
         else:
             text = f"{float(self.value):.4g}"
-        if self.bound:
+        if self.bracketed:
+            text = f"between {self.low:.4g} and {self.high:.4g}"
+        elif self.bound:
             text = f"{self.bound} {text}"
         if self.measured_in:
             text += f" {self.measured_in}"
-        if not math.isnan(self.low) and not math.isnan(self.high):
-            text += f" [{self.low:.4g}, {self.high:.4g}]"
-        remarks = [f"undersampled: coverage {percent(self.coverage)}"] if self.undersampled else []
+        if not self.bracketed and not math.isnan(self.low) and not math.isnan(self.high):
+            within = ", between {:.4g} and {:.4g}" if self.verdict == EXTRAPOLATED else " [{:.4g}, {:.4g}]"
+            text += within.format(self.low, self.high)
+        remarks = [f"{self.verdict or 'undersampled'}: coverage {percent(self.coverage)}"] if self.undersampled else []
         remarks += [self.note] if self.note else []
         return text + (f" ({'; '.join(remarks)})" if remarks else "")
 

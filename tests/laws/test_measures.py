@@ -1,7 +1,7 @@
 """Every measure only reads, knows nothing from nothing, and obeys the mathematics of what it measures."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import pytest
@@ -18,8 +18,10 @@ from layerscope.measures import (
     Entropy,
     EqualUnits,
     FiringRate,
+    Saturation,
     entropy,
 )
+from layerscope.measures._counts import Estimator
 from layerscope.tallies import StateCounts, StateTable
 from layerscope.testing import check_measure, check_order
 
@@ -28,7 +30,13 @@ MEASURES = [
     Entropy(order=0),
     Entropy(order=2),
     Entropy(order=float("inf")),
+    *(Entropy(estimator=name) for name in get_args(Estimator)),
+    *(Entropy(order, estimator="c2") for order in (0, 2, float("inf"))),
     Efficiency(),
+    Efficiency(estimator="c2"),
+    Efficiency(against="rates"),
+    Efficiency(against="rates", estimator="c2"),
+    Saturation(),
     Efficiency(order=2, against=0.5),
     FiringRate(),
     FiringRate(quantile=0.5),

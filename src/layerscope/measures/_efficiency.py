@@ -3,65 +3,132 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._errors import EmptyTally
-from .._reading import Reading
+from .._reading import UNPROVEN, Jackknife, Reading, percent
 from .._site import Site
 from .._states import Per
 from ..tallies import StateCounts, StateTable
 from ._abstract import AbstractMeasure, AbstractSummary
-from ._entropy import check_order, entropy, state_reading
+from ._counts import Estimator
+from ._entropy import check_choice, check_order, entropy_reading, notes_on
+from ._jackknife import interval, paired
+from ._rates import allowed_bits, allowed_without_each, check_observed
+from ._trust import trust_in
 
 
 @dataclass(frozen=True)
 class Efficiency(AbstractMeasure[StateCounts]):
     r"""State efficiency: the share of a layer's room for states that it uses.
 
-    $\eta = H_\alpha / n$ for $n$ units, or $H_{\alpha} / H_{\alpha_2}$ where `against` gives a second order.
+    $\eta = H_\alpha / n$ for $n$ units; $H_{\alpha} / H_{\alpha_2}$ where `against` gives a second order; or $H / \sum_k h(p_k)$, the share
+    of what the firing rates $p_k$ allow, against="rates": 1 for independent units, however rarely they fire.
 
-    **Arguments:** `order` α of the numerator; `against` α₂ < α of the denominator, None for the number of units; `per` what one state is.
-    **Reads:** `StateTable`. **Gives:** a share within [0, 1]; with coverage below 0.9 a lower bound (against units).
-    **Raises:** `EmptyTally`, `ThresholdError` as `Entropy`.
-    **Beware:** with N observations it cannot pass log2(N) / n: an undersampled layer's efficiency tells the sample size.
-    **Source:** Schaub & Hotaling 2020, arXiv:2006.02909.
+    **Arguments:** `order` α of the numerator; `against` α₂ < α of the denominator, "rates", or None for the number of units; `per` what
+    one state is; `estimator` of the entropy as in `Entropy`.
+    **Reads:** `StateTable`. **Gives:** a share within [0, 1], its verdict, interval or bracket that of the entropy; NaN where no unit ever
+    changed and it is taken against rates.
+    **Raises:** `EmptyTally`, `ThresholdError`, `ValueError` as `Entropy`.
+    **Beware:** with N observations the plain count cannot pass log2(N) / n: an undersampled layer's efficiency tells the sample size.
+    **Source:** Schaub & Hotaling 2020, arXiv:2006.02909; against rates: 1 - total correlation / Σh (Watanabe 1960).
     """
 
     order: float = 1
-    against: float | None = None
+    against: float | Literal["rates"] | None = None
     per: Per = "position"
+    estimator: Estimator = "plug-in"
     name: ClassVar[str] = "efficiency"
 
     def __post_init__(self) -> None:
-        if self.against is not None and not check_order(self.order) > check_order(self.against):
+        check_choice(self.order, self.estimator)
+        if self.against == "rates":
+            if self.order != 1:
+                raise ValueError(
+                    f"efficiency: against='rates' compares with Σ h(p) of order 1, asked for order {self.order:g}. Leave `order` out."
+                )
+        elif self.against is not None and not check_order(self.order) > check_order(self.against):
             raise ValueError(
                 f"efficiency: order {self.order} against {self.against}: the order above must be the larger one, as H falls with α. "
                 "Swap them, or leave `against` out to divide by the number of units."
             )
-        check_order(self.order)
 
     @property
     def tally(self) -> StateTable:
         return StateTable(self.per)
 
     def compute(self, value: StateCounts) -> Reading:
+        above = entropy_reading(value, float(self.order), self.estimator)
         if self.against is None:
-            return state_reading(
-                value, lambda n: entropy(n, self.order) / value.units, f"of {value.units} bits", 1 / max(1, value.units)
-            )
-
-        def ratio(n: NDArray[np.int64]) -> float:
-            below = entropy(n, self.against or 0.0)
-            return entropy(n, self.order) / below if below > 0 else math.nan
-
-        unit = f"of the entropy of order {self.against:g}"
-        reading = state_reading(value, ratio, unit, math.nan)
+            return scaled(above, 1 / max(1, value.units), f"of {value.units} bits")
+        if self.against == "rates":
+            return self._of_rates(value, above)
+        below = float(entropy_reading(value, float(self.against), self.estimator))
         # above and below the line the plain count is low, so undersampled the ratio may be off either way
+        reading = scaled(above, 1 / below if below > 0 else math.nan, f"of the entropy of order {self.against:g}")
         note = "a ratio of two lower bounds is no bound" if reading.undersampled else ""
-        return replace(reading, bound="", note="; ".join(filter(None, (reading.note, note))))
+        note = "; ".join(filter(None, (reading.note, note)))
+        return replace(reading, low=math.nan, high=math.nan, ceiling=math.nan, bound="", note=note, jackknife=None)
+
+    def _of_rates(self, value: StateCounts, above: Reading) -> Reading:
+        allowed = allowed_bits(value)
+        reading = scaled(
+            above, 1 / allowed if allowed > 0 else math.nan, f"of the {allowed:.4g} bits its firing rates allow"
+        )
+        reading = replace(reading, ceiling=min(1.0, reading.ceiling), high=min(1.0, reading.high))
+        if above.jackknife is None or allowed == 0:
+            return reading
+        jackknife = replace(above.jackknife, values=above.jackknife.values / allowed_without_each(value),
+                            below=above.jackknife.below / allowed, above=above.jackknife.above / allowed)  # fmt: skip
+        low, high = interval(float(reading), jackknife)
+        return replace(reading, low=max(0.0, low), high=min(1.0, high), jackknife=jackknife)
+
+
+def scaled(reading: Reading, factor: float, measured_in: str) -> Reading:
+    """A reading times a positive number, with everything that is a number of the same kind."""
+    j = reading.jackknife
+    return replace(
+        reading,
+        value=float(reading) * factor,
+        low=reading.low * factor,
+        high=reading.high * factor,
+        ceiling=reading.ceiling * factor,
+        measured_in=measured_in,
+        jackknife=j and replace(j, values=j.values * factor, below=j.below * factor, above=j.above * factor),
+    )
+
+
+@dataclass(frozen=True)
+class Saturation(AbstractMeasure[StateCounts]):
+    """How much of a layer's room these data could show at all: log2 N / n, at most 1.
+
+    Below 1 no plain count can read a higher efficiency, whatever the layer does.  A meter of the *data*: dividing an entropy by it gives
+    1.000 for every layer that is not resolved, and a number that falls as data are added.
+
+    **Reads:** `StateTable`. **Gives:** a share of n bits. **Raises:** `EmptyTally`.
+    """
+
+    per: Per = "position"
+    name: ClassVar[str] = "saturation"
+
+    @property
+    def tally(self) -> StateTable:
+        return StateTable(self.per)
+
+    def compute(self, value: StateCounts) -> Reading:
+        check_observed(value)
+        shown = math.log2(value.observations)
+        plain = trust_in(value).plug_in
+        note = f"the plain count is {percent(plain / shown)} of log2 N" if shown else ""
+        return Reading(
+            min(1.0, shown / max(1, value.units)),
+            observations=value.observations,
+            samples=value.samples,
+            measured_in=f"of {value.units} bits",
+            note="; ".join(filter(None, (note, *notes_on(value)))),
+        )
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -74,20 +141,22 @@ def geometric_mean(values: Iterable[float]) -> float:
 class NetworkEfficiency(AbstractSummary):
     r"""How much of its room for states the whole network uses: $\left(\prod_l \eta_l\right)^{1/L}$, the geometric mean over layers.
 
-    **Arguments:** `order` α; `allow_undersampled` takes in layers whose efficiency is only a lower bound.
+    **Arguments:** `order` α; `allow_undersampled` takes in layers whose efficiency is only a lower bound; `estimator` as in `Entropy`.
     **Gives:** a share within [0, 1]. Undersampled layers are left out and named in the note; if none is left, NaN and the reason.
-    One layer of efficiency 0 makes it 0.0, and the note names the layer.
+    One layer of efficiency 0 makes it 0.0, and the note names the layer. With "c2" an interval, from leaving out the same samples at
+    every layer.
     **Raises:** `EmptyTally` if there is no layer.
     **Source:** Schaub & Hotaling 2020, arXiv:2006.02909.
     """
 
     order: float = 1
     allow_undersampled: bool = False
+    estimator: Estimator = "plug-in"
     name: ClassVar[str] = "network efficiency"
 
     @property
     def measure(self) -> Efficiency:
-        return Efficiency(self.order)
+        return Efficiency(self.order, estimator=self.estimator)
 
     def compute(self, readings: Mapping[Site, Reading]) -> Reading:
         if not readings:
@@ -109,15 +178,32 @@ class NetworkEfficiency(AbstractSummary):
             if value == 0:
                 notes.append(f"efficiency 0 at {names(s for s, r in used.items() if float(r) == 0)}")
         some = list(used.values()) or list(readings.values())
+        jackknife = _geometric_jackknife(list(used.values()), value)
+        low, high = interval(value, jackknife) if jackknife else (math.nan, math.nan)
         return Reading(
             value,
+            max(0.0, low),
+            min(1.0, high),
             observations=sum(r.observations for r in some),
             samples=max(r.samples for r in some),
             measured_in="geometric mean of efficiencies",
             coverage=min((r.coverage for r in used.values()), default=math.nan),
             bound="≥" if any(r.bound for r in used.values()) else "",
             note="; ".join(notes),
+            jackknife=jackknife,
         )
+
+
+def _geometric_jackknife(readings: list[Reading], value: float) -> Jackknife | None:
+    """The geometric mean without each sample that every layer kept; None where a layer has no interval of its own, or is 0."""
+    each = [r.jackknife for r in readings if r.jackknife is not None and r.verdict not in UNPROVEN]
+    together = paired(each) if each and len(each) == len(readings) and value > 0 else None
+    if together is None:
+        return None
+    values = np.exp(np.mean([np.log(np.maximum(v, 1e-12)) for v in together[0]], axis=0))
+    below, above = (value * float(np.mean([side / float(r) for side, r in zip(sides, readings, strict=True)]))
+                    for sides in ([j.below for j in each], [j.above for j in each]))  # fmt: skip
+    return Jackknife(np.arange(len(values)), values, together[1], below, above)
 
 
 def names(sites: Iterable[Site], most: int = 6) -> str:

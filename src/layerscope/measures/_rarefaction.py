@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tallies import StateCounts
-from ._entropy import check_observed
+from ._rates import check_observed
 
 FEW = 40
 """Up to so many samples a state is thinned by the exact distribution of the samples that hold it, above by mean and variance."""

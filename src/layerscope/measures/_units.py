@@ -12,17 +12,11 @@ from .._states import unpack_states
 from ..kernels import unit_counts
 from ..tallies import StateCounts, StateTable
 from ._abstract import AbstractMeasure
-from ._entropy import check_observed, notes_on
+from ._entropy import notes_on
+from ._rates import check_observed, rates_of
 
 BLOCK = 1 << 16
 """States unpacked at a time."""
-
-
-def rates_of(value: StateCounts) -> NDArray[np.float64]:
-    """The share of observations in which each unit fired, (units,)."""
-    check_observed(value)
-    records = value.records()
-    return unit_counts(records.states, records.n, value.units) / value.observations
 
 
 def _reading(

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import FileFormatError
 from .._site import Samples
+from ..kernels import Words
 
 SAMPLES, ROWS = 100, 8192
 """Kept are the samples first in hash order until there are at least so many samples and so many rows."""
@@ -21,6 +23,14 @@ class Kept(NamedTuple):
     ids: NDArray[np.int64]
     sizes: NDArray[np.int64]
     rows: NDArray[np.uint64]
+
+
+class Pairs(NamedTuple):
+    """Every different state of every kept sample: number `g` of the sample, number `s` of the state in the table, `c` rows."""
+
+    g: NDArray[np.int64]
+    s: NDArray[np.int64]
+    c: NDArray[np.int64]
 
 
 def rows_of(rows: NDArray[np.uint64], starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -106,6 +116,21 @@ class KeptSamples:
         """Whether both keep the same samples with the same rows, in whatever order repeated samples came."""
         return self.listing() == other.listing()
 
+    def pairs(self, states: Words) -> Pairs:
+        """What each kept sample counts in a table whose different `states` these are, ascending.
+
+        **Raises:** `FileFormatError` where the table does not hold a kept row.
+        """
+        kept = self.sifted()
+        at = places(states, kept.rows)
+        if len(at) and not (len(states) and (states[at] == kept.rows).all()):
+            raise FileFormatError(
+                "kept samples: a state of theirs is missing in the table they come from. The file is damaged."
+            )
+        whose = np.repeat(np.arange(len(kept.ids)), kept.sizes)
+        key, c = np.unique(whose * max(1, len(states)) + at, return_counts=True)
+        return Pairs(key // max(1, len(states)), key % max(1, len(states)), c)
+
     @property
     def repeated(self) -> int:
         """How many kept samples have an id that another kept sample has too."""
@@ -115,3 +140,17 @@ class KeptSamples:
     @property
     def nbytes(self) -> int:
         return sum(column.nbytes for part in self.parts for column in part)
+
+
+def places(states: Words, rows: Words) -> NDArray[np.int64]:
+    """Where each row stands among ascending `states`; any number for a row that is not there.  A binary search of all rows at once."""
+    low, high = np.zeros(len(rows), np.int64), np.full(len(rows), max(0, len(states) - 1))
+    for _ in range(max(0, len(states) - 1).bit_length()):
+        middle = (low + high) // 2
+        found = states[middle]
+        below, equal = np.zeros(len(rows), np.bool_), np.ones(len(rows), np.bool_)
+        for word in range(states.shape[1] - 1, -1, -1):  # the last word is the most significant
+            below |= equal & (found[:, word] < rows[:, word])
+            equal &= found[:, word] == rows[:, word]
+        low, high = np.where(below, np.minimum(middle + 1, high), low), np.where(below, high, middle)
+    return low

@@ -1,8 +1,8 @@
 """Which firing states a layer took, and how often: the table behind every state measure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from .._site import Activations, Chunk, Samples, Site
 from .._states import Per, as_words, check_per, pack_states
 from ..kernels import Records, Table, even_offsets, nonfinite
 from ._abstract import AbstractTally, to_numpy
-from ._kept import KeptSamples
+from ._kept import KeptSamples, Pairs
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -21,7 +23,8 @@ class StateCounts:
 
     `table` holds per state n (rows), i (samples it occurs in), Q (Σ over samples of squared rows) and the smallest sample id; with
     strata the stratum is one more word of the key.  `samples` with at least one row; `square_rows` Σ over samples of (rows)²;
-    `masked` rows left out; `nan` and `inf` values met; `kept` the samples whose rows are kept.
+    `masked` rows left out; `nan` and `inf` values met; `kept` the samples whose rows are kept; `by_stratum` samples and square rows of
+    each stratum; `memo` what measures computed from all this.
     """
 
     site: Site
@@ -35,7 +38,8 @@ class StateCounts:
     inf: int = 0
     strata: bool = False
     kept: KeptSamples = field(default_factory=KeptSamples)
-    sorted: tuple[tuple[int, int | None], Records] | None = field(default=None, repr=False)
+    by_stratum: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
+    memo: dict[Hashable, Any] = field(default_factory=dict[Hashable, Any], repr=False, compare=False)
 
     @property
     def observations(self) -> int:
@@ -47,13 +51,24 @@ class StateCounts:
 
     def records(self, stratum: int | None = None) -> Records:
         """The different states with their columns, sorted; of one stratum, or of all together."""
-        key = (
-            self.observations,
-            stratum,
-        )  # rows only ever come in: their number tells whether a sorted copy is still good
-        if self.sorted is None or self.sorted[0] != key:
-            self.sorted = key, self._records(stratum)
-        return self.sorted[1]
+        return self.remember(("records", stratum), lambda: self._records(stratum))
+
+    def pairs(self) -> Pairs:
+        """The states of the kept samples, by their numbers in `records()`."""
+        return self.remember("pairs", lambda: self.kept.pairs(self.records().states))
+
+    def remember(self, what: Hashable, make: Callable[[], T]) -> T:
+        """What `make` computes from these counts, computed once until more rows come (rows only ever come in)."""
+        if self.memo.get("rows") != self.observations:
+            self.memo = {"rows": self.observations}
+        if what not in self.memo:
+            self.memo[what] = make()
+        return self.memo[what]
+
+    @property
+    def labels(self) -> list[int]:
+        """The strata that were seen, ascending."""
+        return sorted(self.by_stratum)
 
     def _records(self, stratum: int | None) -> Records:
         if self.table is None:
@@ -153,6 +168,7 @@ class StateTable(AbstractTally[StateCounts]):
             value.masked += mask.size - len(rows)
             value.samples += int(np.count_nonzero(sizes))
             value.square_rows += int(np.dot(sizes, sizes))
+        self._count_strata(value, offsets, chunk.samples)
         self._count_nonfinite(value, chunk)
         value.kept.offer(rows, offsets, chunk.samples)
         table.add(self._keyed(rows, offsets, chunk), offsets, chunk.samples.ids)
@@ -178,6 +194,13 @@ class StateTable(AbstractTally[StateCounts]):
                 "ls.Data(source, label='labels'), or measure without strata."
             )
         return np.concatenate([rows, np.repeat(strata, np.diff(offsets)).view(np.uint64)[:, None]], axis=1)
+
+    def _count_strata(self, value: StateCounts, offsets: NDArray[np.int64], samples: Samples) -> None:
+        strata = samples.strata(self.strata) if self.strata is not None else None
+        sizes = np.diff(offsets)
+        for each in np.unique(strata[sizes > 0]).tolist() if strata is not None else ():
+            mine = sizes[(strata == each) & (sizes > 0)]
+            value.by_stratum[each] = added(value.by_stratum.get(each), (len(mine), int(np.dot(mine, mine))))
 
     @staticmethod
     def _count_nonfinite(value: StateCounts, chunk: Chunk) -> None:
@@ -205,6 +228,8 @@ class StateTable(AbstractTally[StateCounts]):
         left.kept.merge(right.kept)
         for what in ("samples", "square_rows", "masked", "nan", "inf"):
             setattr(left, what, getattr(left, what) + getattr(right, what))
+        for each, sizes in right.by_stratum.items():
+            left.by_stratum[each] = added(left.by_stratum.get(each), sizes)
         return left
 
     def same(self, left: StateCounts, right: StateCounts) -> bool:
@@ -215,6 +240,7 @@ class StateTable(AbstractTally[StateCounts]):
         return (
             all(getattr(left, what) == getattr(right, what) for what in plain)
             and all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+            and left.by_stratum == right.by_stratum
             and left.kept.same(right.kept)
         )
 
@@ -232,6 +258,7 @@ class StateTable(AbstractTally[StateCounts]):
             "kept_ids": kept.ids,
             "kept_sizes": kept.sizes,
             "kept_rows": kept.rows,
+            "strata": np.array([(each, *value.by_stratum[each]) for each in value.labels], np.int64).reshape(-1, 3),
         }
 
     def from_arrays(self, site: Site, arrays: Mapping[str, NDArray[Any]]) -> StateCounts:
@@ -239,12 +266,14 @@ class StateTable(AbstractTally[StateCounts]):
             units, samples, square_rows, masked, nan, inf, strata = map(int, arrays["plain"])
             records = Records(*(arrays[name] for name in Records._fields))
             sizes, rows, ids = arrays["kept_sizes"], arrays["kept_rows"], arrays["kept_ids"]
+            by_stratum = arrays.get("strata", np.empty((0, 3), np.int64))  # files of the first version have none
             consistent = (
                 bool(strata) == (self.strata is not None)
                 and (records.states.shape == (len(records.n), -(-units // 64) + strata) or not units)
                 and all(column.shape == records.n.shape for column in records[1:])
                 and int(sizes.sum()) == len(rows)
                 and len(ids) == len(sizes)
+                and by_stratum.shape == (len(by_stratum), 3)
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise FileFormatError(
@@ -259,6 +288,12 @@ class StateTable(AbstractTally[StateCounts]):
             units, samples, square_rows, masked, nan, inf,
         )  # fmt: skip
         value.threshold, value.table = float(arrays["threshold"][0]), Table.of(records)
+        value.by_stratum = {each: (count, squares) for each, count, squares in by_stratum.tolist()}
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         value.kept.offer(rows, offsets, Samples(ids))
         return value
+
+
+def added(left: tuple[int, int] | None, right: tuple[int, int]) -> tuple[int, int]:
+    """Samples and square rows of two disjoint parts together."""
+    return right if left is None else (left[0] + right[0], left[1] + right[1])
