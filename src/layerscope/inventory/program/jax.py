@@ -12,6 +12,7 @@ from jax.extend import core
 from jax.extend.core import primitives
 
 from ..._errors import SiteError
+from .._graph import Kind
 
 TAP = "layerscope_tap"
 """The name of the primitive that gives a value a name; it is defined in `probes/taps/jax.py`."""
@@ -21,6 +22,17 @@ REPEATED = "repeated"
 
 Address = tuple[int, ...]
 """A value of a program: the numbers of the equations around it from outside to inside, then which output of the last."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a probe notes on a tap: the call of a layer begins (`opens`) or ends with it, `part` `of` so many arrays."""
+
+    opens: bool
+    kind: Kind
+    part: int = 0
+    of: int = 0
+
 
 # Equations that run a body exactly once, or a known number of times, by the parameter that holds it.
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
@@ -52,7 +64,7 @@ class Step:
         return (*self.address, output)
 
 
-def body_of(equation: Any) -> Any | None:
+def body_of(equation: Any) -> Any:
     """The body that an equation runs a known number of times, as an open jaxpr; None where it has none, or only repeats one.
 
     The backward pass of `jax.checkpoint` runs a body again whose values were all there in the forward pass.

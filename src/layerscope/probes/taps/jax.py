@@ -20,7 +20,8 @@ from jax.interpreters import partial_eval as pe
 
 from ..._errors import DtypeError, SiteError
 from ..._site import Site
-from ...inventory.program.jax import REPEATED, TAP, exposed, is_tap, taps_in, taps_of
+from ...inventory._graph import Kind
+from ...inventory.program.jax import REPEATED, TAP, Mark, exposed, is_tap, taps_in, taps_of
 
 ARRAYS = (jax.Array, np.ndarray, np.generic)
 
@@ -43,6 +44,33 @@ def named(name: str, x: Any) -> Any:
 def marked(name: str, x: Any, mark: Any = None) -> Any:
     """A tap with a probe's note."""
     return tap_p.bind(x, name=name, mark=mark, batched=(), within=None)
+
+
+def around(call: Callable[..., Any], path: str, kind: Kind) -> Callable[..., Any]:
+    """The call of a layer, with taps on the arrays that go in and come out."""
+
+    @functools.wraps(call)
+    def tapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given, named = marked_all(path, kind, (args, kwargs), opens=True)
+        return marked_all(path, kind, call(self, *given, **named), opens=False)
+
+    return tapped
+
+
+def marked_all(path: str, kind: Kind, values: Any, *, opens: bool) -> Any:
+    """The same values, every array in lists, tuples and dicts tapped; where there is none, an empty tap says that the call is here."""
+    leaves, tree = jax.tree.flatten(values, is_leaf=lambda each: not isinstance(each, list | tuple | dict))
+    places = [at for at, leaf in enumerate(leaves) if isinstance(leaf, ARRAYS) and not _is_key(leaf)]
+    for part, at in enumerate(places):
+        leaves[at] = marked(path, leaves[at], Mark(opens, kind, part, len(places)))
+    if not places:
+        marked(path, 0, Mark(opens, kind))
+    return jax.tree.unflatten(tree, leaves)
+
+
+def _is_key(array: Any) -> bool:
+    """Whether it is a random key, which is nobody's activation."""
+    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
 
 
 def reaped(f: Callable[..., Any]) -> Callable[..., tuple[Any, dict[Site, Any]]]:
