@@ -335,7 +335,7 @@ def _axes(
     if name == "pad_packed_sequence":
         return 2, 0 if args[2] else 1, False
     if name in ops.SAME or name in ops.PARTS or name in ops.REDUCTIONS:
-        went = _went(func, name, args, kwargs, shape, _shape(out))
+        went = axes_went(func, name, args, kwargs, shape, _shape(out))
         units, samples = (None if axis is None or axis >= len(went) else went[axis] for axis in (unit, sample))
         if samples is not None:  # of an axis that samples share the first piece is theirs
             mixed = not samples.alone or (mixed and samples.whole)
@@ -364,7 +364,7 @@ def _axes(
     return unit, sample, mixed
 
 
-def _went(
+def axes_went(
     func: Any, name: str, args: Any, kwargs: Any, old: tuple[int, ...], new: tuple[int, ...]
 ) -> list[ops.Went | None]:
     """Where the axes of a function's input are in its result."""

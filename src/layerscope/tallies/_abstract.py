@@ -67,7 +67,6 @@ def to_numpy(array: Any) -> NDArray[Any]:
     """An array of any framework on the host; no copy where it is there already."""
     if isinstance(array, np.ndarray):
         return cast(NDArray[Any], array)  # isinstance cannot say of which type
-    for step in ("detach", "cpu"):
-        if hasattr(array, step):
-            array = getattr(array, step)()
+    if hasattr(array, "detach"):  # PyTorch; TensorFlow has a `cpu`, too, which it would rather not be asked for
+        array = array.detach().cpu()
     return np.asarray(array)

@@ -1,0 +1,1 @@
+"""How a Keras forward is followed: the calls of its layers and functions, on each backend."""
