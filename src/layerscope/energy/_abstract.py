@@ -1,7 +1,8 @@
-"""What a Lagrangian is: a convex function of a layer's state that fixes its activation and its energy."""
+"""What a Lagrangian is, which fixes the activation and energy of a layer, and what a synapse is, which aligns activations."""
 
 import abc
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 from ._array import Array, checked, total
 from ._tree import show
@@ -70,6 +71,58 @@ class AbstractLagrangian(abc.ABC):
     def __call__(self, x: Array) -> Array:
         """L(x), every axis part of the state."""
         return self.value(x)
+
+    def __repr__(self) -> str:
+        return show(self)
+
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class AbstractSynapse(abc.ABC):
+    """Aligns the activations of the layers it connects: its energy is minus their alignment.
+
+    Activations come in the order of the connection, each as (*batch, *shape of its layer); `ranks` says how many axes belong to each layer,
+    all where it is None.  Energies have the shape of the batch.
+    """
+
+    @abc.abstractmethod
+    def fit(self, shapes: Shapes) -> Self:
+        """The synapse for layers of these shapes.
+
+        **Raises:** `ShapeError` where it does not fit them.
+        """
+
+    @abc.abstractmethod
+    def pull(
+        self, gs: Sequence[Array], ranks: Sequence[int] | None = None, wanted: Sequence[int] | None = None
+    ) -> tuple[Array, dict[int, Array]]:
+        """The energy, and −∂E/∂g for the connected layers whose numbers are `wanted` (all where None): one pass for both."""
+
+    @abc.abstractmethod
+    def coupling(self, shapes: Shapes, radii: Sequence[Any]) -> list[list[Any]]:
+        """How strongly the energy can curve upwards: B with vᵀ∇²E v ≤ Σ B[i][j] |v_i||v_j| for activations of norm at most `radii`.
+
+        inf where there is no bound; all 0 for an energy that is concave in all its activations together.
+        """
+
+    @property
+    @abc.abstractmethod
+    def orders(self) -> tuple[tuple[tuple[int, float], ...], ...]:
+        """How fast the energy can fall: products of powers, each ((number of a layer, power), …); −|g₀||g₁| is (((0, 1), (1, 1)),)."""
+
+    @property
+    def alternates(self) -> bool:
+        """Whether the energy is concave in each activation alone, so that the exact update of one layer never raises it."""
+        return True
+
+    def energy(self, *gs: Array, ranks: Sequence[int] | None = None) -> Array:
+        """E of activations."""
+        return self.pull(gs, ranks, ())[0]
+
+    def forces(self, *gs: Array, ranks: Sequence[int] | None = None) -> tuple[Array, ...]:
+        """−∂E/∂g for every connected layer."""
+        return tuple(self.pull(gs, ranks)[1].values())
 
     def __repr__(self) -> str:
         return show(self)

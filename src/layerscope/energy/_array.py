@@ -13,12 +13,16 @@ Array = Any
 """An array of NumPy, PyTorch or JAX; inside `jit`, `vmap`, `grad` and `torch.compile` the tracer that stands for one."""
 
 
+NUMPY = (np.ndarray, np.generic)
+PLAIN = (int, float)
+
+
 def framework(array: Array) -> str:
     """ "numpy", "torch", "jax", or "" for a plain number; frameworks are recognised, never imported.
 
     **Raises:** `DtypeError` for anything else.
     """
-    if isinstance(array, np.ndarray | np.generic):
+    if isinstance(array, NUMPY):
         return "numpy"
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(array, torch.Tensor):
@@ -26,7 +30,7 @@ def framework(array: Array) -> str:
     jax = sys.modules.get("jax")
     if jax is not None and isinstance(array, jax.Array):
         return "jax"
-    if isinstance(array, int | float):
+    if isinstance(array, PLAIN):
         return ""
     raise DtypeError(
         f"energy: expected an array of NumPy, PyTorch or JAX, got a {type(array).__module__}.{type(array).__qualname__}. "

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ._array import Array, namespace, numbers
+from ._array import PLAIN, Array, namespace, numbers
 
 
 def check_positive(name: str, value: Any, owner: object) -> None:
@@ -15,8 +15,12 @@ def check_positive(name: str, value: Any, owner: object) -> None:
     """
     if isinstance(value, np.generic):  # a NumPy scalar would turn float32 states into float64
         object.__setattr__(owner, name, float(cast("Any", value)))
-    known = numbers(value)
-    if known is not None and not (known > 0).all():
+    if isinstance(value, PLAIN):
+        positive = value > 0
+    else:
+        known = numbers(value)
+        positive = known is None or bool(np.all(known > 0))
+    if not positive:
         raise ValueError(
             f"{type(owner).__name__}: {name} must be above 0, got {value!r}. "
             "At 0 or below the Lagrangian is not convex, and no energy falls any more."
@@ -33,7 +37,7 @@ def check_axis(axis: int, owner: object) -> None:
 
 def floored(beta: Any, least: float) -> Any:
     """max(β, least) for a β that training may have pushed too low; a plain number was checked when the Lagrangian was made."""
-    if isinstance(beta, int | float):
+    if isinstance(beta, PLAIN):
         return beta
     xp = namespace(beta)
     return xp.where(beta > least, beta, xp.full_like(beta, least))
@@ -84,4 +88,4 @@ def rows(shape: tuple[int, ...], axis: int) -> float:
 
 def largest(value: Any) -> Any:
     """The largest absolute value of a number or array."""
-    return abs(value) if isinstance(value, int | float) else namespace(value).max(namespace(value).abs(value))
+    return abs(value) if isinstance(value, PLAIN) else namespace(value).max(namespace(value).abs(value))

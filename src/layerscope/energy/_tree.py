@@ -20,6 +20,8 @@ Parameter = Annotated[Any, "parameter"]
 Child = Annotated[T, "child"]
 """The type of a dataclass field that holds another node, or a dict of nodes by name."""
 
+SIMPLE = (bool, int, float, str, frozenset)
+
 NODES: dict[type, dict[str, str]] = {}
 """Every class that is a node of a network: its fields, each a "parameter", a "child" or a "setting"."""
 
@@ -103,19 +105,19 @@ def replaced(tree: T, new: Mapping[str, Any]) -> T:
 
 def _short(value: Any, indent: str) -> str:
     if type(value) in NODES:
-        return _shown(value, indent)
+        quiet = tuple(
+            n for n in NODES[type(value)] if n == "name" or getattr(value, n) is None or getattr(value, n) is False
+        )
+        return _shown(value, indent, quiet)
     if isinstance(value, Mapping):
         inner = indent + "  "
         lines = [f"{inner}{name}: {_short(item, inner)}" for name, item in cast("Mapping[str, Any]", value).items()]
         return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
-    if (
-        isinstance(value, tuple)
-        and value
-        and all(not isinstance(v, int | float | str | tuple) for v in cast("Any", value))
-    ):
-        return "(" + ", ".join(_short(item, indent) for item in cast("tuple[Any, ...]", value)) + ")"
-    if value is None or isinstance(value, int | float | str | bool | tuple | frozenset):
+    if value is None or isinstance(value, SIMPLE):
         return repr(cast("Any", value))
+    if isinstance(value, tuple):
+        items = cast("tuple[Any, ...]", value)
+        return "(" + ", ".join(_short(item, indent) for item in items) + ("," if len(items) == 1 else "") + ")"
     try:
         kind = framework(value)
     except TypeError:
@@ -125,16 +127,16 @@ def _short(value: Any, indent: str) -> str:
     return f"{str(value.dtype).removeprefix('torch.')}{tuple(value.shape)} ({kind})"
 
 
-def _shown(value: Any, indent: str) -> str:
+def _shown(value: Any, indent: str, hide: tuple[str, ...] = ()) -> str:
     inner = indent + "  "
-    parts = [(name, _short(getattr(value, name), inner)) for name in NODES[type(value)]]
+    parts = [(name, _short(getattr(value, name), inner)) for name in NODES[type(value)] if name not in hide]
     title = type(value).__name__
     line = f"{title}(" + ", ".join(f"{name}={text}" for name, text in parts) + ")"
-    if "\n" not in line and len(line) + len(indent) <= 100:
+    if "\n" not in line and len(line) + len(indent) <= 110:
         return line
     return f"{title}(\n" + ",\n".join(f"{inner}{name}={text}" for name, text in parts) + f"\n{indent})"
 
 
-def show(tree: Any) -> str:
-    """A node as a person reads it: every field, arrays as type and shape."""
-    return _shown(tree, "")
+def show(tree: Any, hide: tuple[str, ...] = ()) -> str:
+    """A node as a person reads it: arrays as type and shape, and inside another node only what is set."""
+    return _shown(tree, "", hide)

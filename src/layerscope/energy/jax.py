@@ -1,16 +1,21 @@
 """Energy layers with JAX: networks as pytrees whose leaves are the parameters, and descents compiled as one loop."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.core
+import jax.lax
 import jax.numpy as NAMESPACE
+import jax.random
+import jax.tree
+import jax.tree_util
 import numpy as np
 from numpy.typing import NDArray
 
 from ._tree import NODES
 
-__all__ = ["NAMESPACE", "on_the_host", "register"]
+__all__ = ["NAMESPACE", "descend", "draw", "on_the_host", "register", "settle", "split"]
 
 _registered: set[type] = set()
 
@@ -20,6 +25,16 @@ def on_the_host(value: Any) -> NDArray[Any] | None:
     if isinstance(value, jax.core.Tracer):
         return None
     return np.asarray(value, np.float64 if NAMESPACE.issubdtype(value.dtype, NAMESPACE.floating) else None)
+
+
+def draw(key: Any, shape: tuple[int, ...], like: Any = None) -> Any:
+    """Standard normal numbers of JAX's own float type, or of the type of `like`."""
+    return jax.random.normal(key, shape) if like is None else jax.random.normal(key, shape, like.dtype)
+
+
+def split(key: Any, count: int) -> list[Any]:
+    """A key for each of `count` draws."""
+    return list(jax.random.split(key, count))
 
 
 def register() -> None:
@@ -56,6 +71,51 @@ def _register(cls: type) -> None:
         return made
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
+# --- compiled loops: `ham` and `descent` are arguments, so another network of the same structure runs the same program ----------------
+
+
+@functools.partial(jax.jit, static_argnames=("steps", "record", "read"))
+def descend(
+    ham: Any, xs: dict[str, Any], held: dict[str, Any], descent: Any, memory: Any, *, steps: int, record: str, read: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`steps` steps as one `lax.scan`, and what each left behind."""
+    from ._descent import record_of
+
+    def body(carry: Any, _: None) -> Any:
+        xs, memory = carry
+        look = ham.look(xs)
+        moved = descent.step(ham, xs, look, held, memory)
+        return moved, record_of(ham, xs, look, record, read)
+
+    (xs, _), kept = jax.lax.scan(body, (xs, memory), None, length=steps)
+    last = record_of(ham, xs, ham.look(xs), record, read)
+    return xs, jax.tree.map(lambda many, one: NAMESPACE.concatenate([many, one[None]]), kept, last)
+
+
+@functools.partial(jax.jit, static_argnames=("most",))
+def settle(
+    ham: Any, xs: dict[str, Any], held: dict[str, Any], descent: Any, memory: Any, tolerance: float, most: int
+) -> Any:
+    """Steps until every sample has settled, as one `lax.while_loop`; a sample that has moves no more."""
+    from ._descent import Settled, residual, where_samples
+
+    def goes_on(carry: Any) -> Any:
+        _, _, _, left, count = carry
+        return (left > tolerance).any() & (count < most)
+
+    def body(carry: Any) -> Any:
+        xs, memory, steps, left, count = carry
+        moves = left > tolerance
+        new, memory = descent.step(ham, xs, ham.look(xs), held, memory)
+        xs = where_samples(moves, new, xs)
+        return xs, memory, steps + moves, residual(ham.look(xs), held), count + 1
+
+    left = residual(ham.look(xs), held)
+    start = (xs, memory, NAMESPACE.zeros(left.shape, int), left, 0)
+    xs, _, steps, left, _ = jax.lax.while_loop(goes_on, body, start)
+    return Settled(xs, ham.look(xs).energy, steps, left, left <= tolerance)
 
 
 register()
