@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from . import measures as measures
     from . import tallies as tallies
     from . import testing as testing
+    from . import transformations as transformations
     from ._errors import LayerscopeError as LayerscopeError
     from ._look import Plan as Plan
     from ._look import activations as activations
@@ -41,7 +42,7 @@ _NAMES = {
     "Site": "_site", "View": "_view", "watch": "_watch", "reap": "probes.taps",
     "tap": "probes.taps",
 }  # fmt: skip
-_MODULES = ("datasets", "energy", "measures", "tallies", "testing")
+_MODULES = ("datasets", "energy", "measures", "tallies", "testing", "transformations")
 
 
 def __getattr__(name: str) -> Any:

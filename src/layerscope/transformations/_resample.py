@@ -1,0 +1,99 @@
+"""Resampling images at the points an affine map asks for: the NumPy definition, of which `torch.py` holds a twin.
+
+Pixels have their centres at whole coordinates, (0, 0) top left.  *Linear* weighs the four pixels around a point; beyond the border lie
+zeros ("zero") or the nearest pixel ("edge").  *Nearest* takes the nearest pixel, of two equally near the even one.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._arrays import is_torch, like, ready, real
+
+Border = Literal["zero", "edge"]
+Interpolation = Literal["linear", "nearest"]
+
+
+class Points(NamedTuple):
+    """Where the output pixels of maps are taken from, (maps, height, width) each, in pixels of the input."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+    def whole(self) -> list[int]:
+        """The maps whose points are all pixels: they move values and compute none."""
+        fixed = (self.x == np.rint(self.x)) & (self.y == np.rint(self.y))
+        return np.flatnonzero(fixed.all(axis=(1, 2))).tolist()
+
+
+def fan(planes: Any, points: Points, border: Border, interpolation: Interpolation) -> Any:
+    """Every image under every map: (images, height, width) to (maps, images, height, width)."""
+    if is_torch(planes):
+        from .torch import resample
+
+        wide = planes[None].expand(len(points.x), -1, -1, -1)
+        return resample(wide, points, border, interpolation)
+    return np.stack([_one(planes, points, k, border, interpolation) for k in range(len(points.x))])
+
+
+def each(planes: Any, points: Points, border: Border, interpolation: Interpolation) -> Any:
+    """Images of map k under map k: (maps, images, height, width), shape as before."""
+    if is_torch(planes):
+        from .torch import resample
+
+        return resample(planes, points, border, interpolation)
+    return np.stack([_one(planes[k], points, k, border, interpolation) for k in range(len(points.x))])
+
+
+def _one(planes: NDArray[Any], points: Points, k: int, border: Border, interpolation: Interpolation) -> NDArray[Any]:
+    height, width = planes.shape[-2:]
+    flat = planes.reshape(len(planes), height * width)
+    x, y = points.x[k].reshape(-1), points.y[k].reshape(-1)
+    if border == "edge":
+        x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
+    if interpolation == "nearest":
+        corners = [(np.rint(x), np.rint(y), np.ones_like(x))]
+    else:
+        left, top = np.floor(x), np.floor(y)
+        dx, dy = x - left, y - top
+        corners = [
+            (left, top, (1 - dx) * (1 - dy)),
+            (left + 1, top, dx * (1 - dy)),
+            (left, top + 1, (1 - dx) * dy),
+            (left + 1, top + 1, dx * dy),
+        ]
+    out = np.zeros((len(planes), x.size), flat.dtype)
+    for column, row, weight in corners:
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (weight > 0)
+        where = np.where(inside, row * width + column, 0).astype(np.intp)
+        # a zero weight takes no part: 0 × NaN would be NaN
+        out += np.where(inside, flat[:, where], 0) * np.where(inside, weight, 0).astype(flat.dtype)
+    return out.reshape(-1, *points.x.shape[1:])
+
+
+def resampled(x: Any, space: tuple[int, int], points: Points, border: Border, interpolation: Interpolation) -> Any:
+    """An array of any axes under every map: (samples, …) to (samples, maps, …); integers are rounded and clipped."""
+    x = ready(x)
+    values = real(x)
+    rows, columns = (axis % x.ndim for axis in space)
+    moved = _transposed(values, [a for a in range(x.ndim) if a not in (rows, columns)] + [rows, columns])
+    planes = moved.reshape(-1, *moved.shape[-2:])
+    out = fan(planes, points, border, interpolation).reshape(len(points.x), *moved.shape)
+    out = _transposed(out, [1, 0, *range(2, out.ndim)])
+    back = np.argsort([a for a in range(x.ndim) if a not in (rows, columns)] + [rows, columns])
+    return like(_transposed(out, [0, 1, *(int(a) + 1 for a in back[1:])]), x)
+
+
+def realigned(x: Any, space: tuple[int, int], points: Points, border: Border, interpolation: Interpolation) -> Any:
+    """(samples, maps, …), column k under map k; `space` counts axes without that of the maps.  Shape as before."""
+    rows, columns = (axis + 1 for axis in space)
+    order = [1, 0, *(a for a in range(2, x.ndim) if a not in (rows, columns)), rows, columns]
+    moved = _transposed(x, order)
+    planes = moved.reshape(moved.shape[0], -1, *moved.shape[-2:])
+    out = each(planes, points, border, interpolation).reshape(moved.shape)
+    return _transposed(out, [int(a) for a in np.argsort(order)])
+
+
+def _transposed(x: Any, order: list[int]) -> Any:
+    return x.permute(*order) if is_torch(x) else x.transpose(order)
