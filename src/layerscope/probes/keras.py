@@ -49,6 +49,7 @@ class KerasProbe(AbstractProbe):
     # --- leaving the model as it was ---------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        self._values = [variable.value for variable in self._carried]  # as they are now, not as they were when it was entered before
         if keras.backend.backend() == "torch":  # layers of PyTorch inside look at their own flag
             self._training = [(module, module.training) for module in self.model.modules()]
             self.model.eval()
@@ -59,8 +60,7 @@ class KerasProbe(AbstractProbe):
     ) -> None:
         for module, mode in self._training:
             module.__dict__["training"] = mode
-        self._training = []
-        self._programs.clear()
+        self._training = []  # programs stay: a monitor enters again after every epoch, and compiles once
 
     # --- our own forwards --------------------------------------------------------------------------------------------------------
 
