@@ -92,8 +92,6 @@ def test_the_check_rejects_a_rotation_the_other_way_and_one_in_radians() -> None
 def test_torch_is_numpy(t: Any, interpolation: Any) -> None:
     torch = require("torch")
     if isinstance(t, ts.Affine):
-        from dataclasses import replace
-
         t = replace(t, interpolation=interpolation)
     x = images(2, 3, 12, 12)
     mine = t.apply(torch.from_numpy(x), IMAGES)
