@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,7 @@ from ..inventory.keras import named_operations
 from ..tallies import to_numpy
 from ._abstract import AbstractProbe, Read
 from .calls._engine import AbstractEngine, AbstractProgram, Forward
+from .calls._watch import Watch
 from .calls.keras import check_door
 
 
@@ -49,7 +51,7 @@ class KerasProbe(AbstractProbe):
     # --- leaving the model as it was ---------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self._values = [variable.value for variable in self._carried]  # as they are now, not as they were when it was entered before
+        self._values = [variable.value for variable in self._carried]  # as they are now: it may be entered again
         if keras.backend.backend() == "torch":  # layers of PyTorch inside look at their own flag
             self._training = [(module, module.training) for module in self.model.modules()]
             self.model.eval()
@@ -66,9 +68,9 @@ class KerasProbe(AbstractProbe):
 
     def describe(self, batch: Any, inputs: bool = False) -> Layers:
         arrays = _arrays(batch)
-        found, self._carried = self._engine.describe(self._forward(batch), arrays, batch.size, inputs)
-        self._values = [variable.value for variable in self._carried]
-        return found
+        found = self._engine.describe(self._forward(batch), arrays, batch.size, inputs)
+        self._carried, self._values = found.changed, [variable.value for variable in found.changed]
+        return found.layers
 
     def run(self, batch: Any, layers: tuple[Layer, ...], read: Read) -> tuple[Any, Mapping[Layer, Mapping[Any, Chunk]]]:
         arrays = _arrays(batch)
@@ -100,8 +102,17 @@ class KerasProbe(AbstractProbe):
 
         return Forward(call, self._operations, _variables(model), self._carried, jit=_compiled(model))
 
-    def watch(self, early: Any, choose: Any, read: Any, sink: Any, inputs: bool = False) -> Any:
-        raise NotImplementedError
+    def watch(
+        self,
+        early: Callable[[Layer], Layer | None],
+        choose: Callable[[Layers, bool], Layers],
+        read: Read,
+        sink: Callable[[Layer, Mapping[Any, Chunk]], None],
+        inputs: bool = False,
+    ) -> AbstractContextManager[None]:
+        # a first forward is described before it runs, so nothing need be read early
+        models = [each for each in self._operations.values() if isinstance(each, keras.Model)]
+        return Watch(self._engine, self._operations, models, choose, read, sink, inputs)
 
     def untrained(self, seed: int = 0) -> "KerasProbe":
         raise NotImplementedError
