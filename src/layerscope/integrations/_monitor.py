@@ -93,8 +93,7 @@ class Monitor:
     def history(self) -> "pd.DataFrame":
         """A row per epoch, layer and measure, all layers included, with the values of `results.table`.
 
-        Columns: epoch, layer, measure, setting, value, coverage, observations, undersampled, note. An undersampled entropy stands here as
-        the lower bound that it is.
+        Columns: epoch, layer, measure, setting, value, coverage, observations, undersampled, note.
         """
         import pandas as pd
 
@@ -173,7 +172,7 @@ class Monitor:
 def _cost_of(results: Results, table: Sequence[Row], seconds: float, epoch: float) -> str:
     thin = [*dict.fromkeys(str(row["layer"]) for row in table if row["undersampled"])]
     some = f"{len(thin)} of {len(results)} layers: {', '.join(thin[:3])}{' …' if len(thin) > 3 else ''}"
-    more = f" Undersampled, so logged as NaN: entropies of {some}. More samples= may help." if thin else ""
+    more = f" Undersampled, so no more than lower bounds: entropies of {some}. More samples= may help." if thin else ""
     return (
         f"layerscope: measuring {len(results)} layers on {results.manifest['samples']:,} samples takes {seconds:.2g} s an epoch, "
         f"{100 * seconds / epoch:.2g} % of the first one's {epoch:.2g} s.{more}"

@@ -22,24 +22,33 @@ Row = Mapping[str, Any]
 def scalars_of(results: Results, table: Sequence[Row], top: int) -> dict[str, float]:
     """`layerscope/<measure>/<layer>` of at most `top` layers, and `layerscope/network/…` of all together.
 
-    Beside each entropy and efficiency stands its coverage; an undersampled value is NaN, as it would tell the sample size. Which names there
-    are never depends on a value: loggers fix their columns in the first epoch.
+    Beside an entropy or efficiency stands its coverage. A plain count is named as what it is whatever the coverage, `entropy_at_least`; any
+    other value is NaN where it is undersampled. Which names there are never depends on a value: loggers fix their columns in the first epoch.
     """
     called = names(spread(results.layers.read, top))
-    covered = {(m.name, m.setting) for m in results.measures if isinstance(m, Entropy | Efficiency)}
+    of_states = {(m.name, m.setting): m for m in results.measures if isinstance(m, Entropy | Efficiency)}
     scalars: dict[str, float] = {}
     for row in table:
         if (layer := called.get(row["layer"])) is None:
             continue
-        measure = label(row["measure"], row["setting"])
-        scalars[f"{HEAD}/{measure}/{layer}"] = NAN if row["undersampled"] else float(row["value"])
-        if (row["measure"], row["setting"]) in covered:
-            scalars[f"{HEAD}/{measure}_coverage/{layer}"] = float(row["coverage"])
+        name, value = label(row["measure"], row["setting"]), float(row["value"])
+        measure = of_states.get((row["measure"], row["setting"]))
+        if measure is not None and _is_plain(measure):
+            scalars[f"{HEAD}/{name}_at_least/{layer}"] = value
+        else:
+            scalars[f"{HEAD}/{name}/{layer}"] = NAN if row["undersampled"] else value
+        if measure is not None:
+            scalars[f"{HEAD}/{name}_coverage/{layer}"] = float(row["coverage"])
     whole = unit_shares(results)
-    if covered:
+    if of_states:
         thin = {row["layer"] for row in table if row["undersampled"]}
         whole["undersampled_share"] = len(thin) / len(results)
     return scalars | {f"{HEAD}/network/{name}": value for name, value in whole.items()}
+
+
+def _is_plain(measure: Entropy | Efficiency) -> bool:
+    """Whether it is the plain count of states, over a constant at most: low by chance, never high."""
+    return measure.estimator == "plug-in" and not (isinstance(measure, Efficiency) and measure.against is not None)
 
 
 def spread(layers: Sequence[Layer], top: int) -> list[Layer]:

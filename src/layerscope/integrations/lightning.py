@@ -38,12 +38,13 @@ class LayerMonitor(Callback):
     `layers`, `exclude`, `measures`, `batch_size`, `thresholds`, `axes` as in `ls.examine`; a measure with a number per unit is logged as
     its mean. `top` so many layers are logged, evenly spread over the depth. `save` a file that always holds the last epoch's results.
 
-    **Logs:** `layerscope/<measure>/<layer>`, for example `layerscope/entropy/net.1`, `layerscope/entropy_coverage/net.1`,
+    **Logs:** `layerscope/<measure>/<layer>`: `layerscope/entropy_at_least/net.1` in bits and `layerscope/entropy_coverage/net.1`,
     `layerscope/dead_units/net.1` (how many), `layerscope/firing_rate/net.1` (mean over units); of all layers together
     `layerscope/network/dead_share`, `…/firing_rate` (shares of units) and `…/undersampled_share` (of layers). Names are the same in every
     epoch, and all can be monitored by `EarlyStopping` and `ModelCheckpoint`.
-    **Beware:** an undersampled entropy or efficiency is logged as NaN, since it would tell the sample size; its lower bound stands in
-    `history`. Raise `samples`.
+    **Beware:** the plain count of states is a lower bound, hence its name; with a coverage far below 1 it tells the sample size more than
+    the network, so look at both, and raise `samples`. Of other measures (`Entropy(estimator="c2")`) an undersampled value is logged as NaN.
+    `history` says of every value whether it is undersampled.
 
     Several processes: each measures the same sample, so that collective calls meet; what the first one found is logged by all, so that
     they stop together; it alone prints and saves.
@@ -68,7 +69,7 @@ class LayerMonitor(Callback):
 
     @property
     def history(self) -> "pd.DataFrame":
-        """A row per epoch, layer and measure, all layers included; lower bounds of undersampled layers too, with their coverage."""
+        """A row per epoch, layer and measure, all layers included, with coverage and whether it is undersampled."""
         return self._monitor.history
 
     @property

@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import math
 import os
 import subprocess
 import sys
@@ -129,8 +128,9 @@ def test_the_csv_and_the_history_are_what_examine_finds(tmp_path: Path) -> None:
     check_history(monitor.history, examined.tables)
     logs = columns_of(tmp_path)
     check_logged(logs, examined.tables)
-    assert len({*logs["layerscope/entropy/net.2"]}) == 3  # the network moved, so no epoch can stand for another
-    assert math.isnan(logs["layerscope/entropy/net.6"][-1])
+    assert (
+        len({*logs["layerscope/entropy_at_least/net.2"]}) == 3
+    )  # the network moved, so no epoch can stand for another
     assert logs["layerscope/entropy_coverage/net.6"][-1] < 0.9
     assert monitor.results.manifest["epoch"] == 2
 
@@ -215,7 +215,7 @@ def test_a_module_compiled_as_a_whole_is_measured() -> None:
 
 def test_checkpoints_and_early_stopping_see_the_values(tmp_path: Path) -> None:
     monitor = LayerMonitor(SAMPLE)
-    best = lightning.callbacks.ModelCheckpoint(tmp_path, monitor="layerscope/entropy/net.2", mode="max")
+    best = lightning.callbacks.ModelCheckpoint(tmp_path, monitor="layerscope/entropy_at_least/net.2", mode="max")
     stop = lightning.callbacks.EarlyStopping("layerscope/network/dead_share", stopping_threshold=2.0)
     trainer = trained(net(), stop, best, monitor, epochs=5, enable_checkpointing=True)
     assert trainer.current_epoch == 1  # a share below 2: stopped after the first epoch
@@ -272,7 +272,7 @@ def test_a_trainer_of_the_older_package_takes_it() -> None:
     )  # fmt: skip
     trainer.fit(Older(), loader())
     (entropy,) = monitor.history.query("layer == 'net.2' and measure == 'entropy'")["value"]
-    assert trainer.callback_metrics["layerscope/entropy/net.2"] == entropy
+    assert trainer.callback_metrics["layerscope/entropy_at_least/net.2"] == entropy
 
 
 TWO = """
@@ -284,7 +284,7 @@ import torch
 from tests.unit.integrations.test_lightning import Examined, LayerMonitor, SAMPLE, lightning, loader, net
 monitor, examined = LayerMonitor(SAMPLE, save={save!r}), Examined()
 torch.set_num_threads(1)
-stop = lightning.callbacks.EarlyStopping("layerscope/entropy/net.2", mode="max", patience=9)
+stop = lightning.callbacks.EarlyStopping("layerscope/entropy_at_least/net.2", mode="max", patience=9)
 trainer = lightning.Trainer(
     max_epochs=2, accelerator="cpu", devices=2, strategy="ddp", callbacks=[monitor, examined, stop],
     logger=lightning.loggers.CSVLogger({folder!r}), enable_checkpointing=False, enable_progress_bar=False,

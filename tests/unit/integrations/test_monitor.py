@@ -67,8 +67,6 @@ def test_every_epoch_is_what_examine_finds() -> None:
     check_logged(logs, tables)
     assert monitor.results.manifest["epoch"] == 2
     assert monitor.results.manifest["samples"] == 200
-    assert all(math.isnan(value) for value in logs["layerscope/entropy/5"])  # 24 units, 200 samples
-    assert not any(math.isnan(value) for value in logs["layerscope/entropy/1"])
 
 
 def test_a_history_of_other_weights_is_rejected() -> None:
@@ -79,12 +77,9 @@ def test_a_history_of_other_weights_is_rejected() -> None:
     with pytest.raises(AssertionError):
         check_history(monitor.history.iloc[:-1], tables)
     with pytest.raises(AssertionError):
-        check_logged({**logs, "layerscope/entropy/1": logs["layerscope/entropy/1"][:1] * 3}, tables)
-    with pytest.raises(AssertionError):  # the number that only tells the sample size
-        check_logged(
-            {**logs, "layerscope/entropy/5": [t.set_index(["layer", "measure"]).value["5", "entropy"] for t in tables]},
-            tables,
-        )
+        check_logged({**logs, "layerscope/entropy_at_least/1": logs["layerscope/entropy_at_least/1"][:1] * 3}, tables)
+    with pytest.raises(AssertionError):  # a lower bound under a name that does not say so
+        check_logged({name.replace("_at_least", ""): values for name, values in logs.items()}, tables)
     with pytest.raises(AssertionError):
         check_logged({name: values for name, values in logs.items() if "network" not in name}, tables)
 
@@ -98,7 +93,7 @@ def test_a_layer_that_never_fires_reads_so() -> None:
     monitor.begin(model)
     scalars = monitor.measure(0)
     assert scalars["layerscope/dead_units/5"] == 24
-    assert scalars["layerscope/entropy/5"] == 0
+    assert scalars["layerscope/entropy_at_least/5"] == 0
     assert scalars["layerscope/entropy_coverage/5"] == 1
     assert scalars["layerscope/firing_rate/5"] == 0
     assert scalars["layerscope/network/dead_share"] >= 24 / 28
@@ -114,7 +109,7 @@ def test_a_layer_whose_rule_cannot_tell_is_nan_with_the_reason_in_the_history() 
     alive = Monitor((X, Y))
     alive.begin(small())
     scalars = monitor.measure(0)
-    assert math.isnan(scalars["layerscope/entropy/5"])
+    assert math.isnan(scalars["layerscope/entropy_at_least/5"])
     assert math.isnan(scalars["layerscope/entropy_coverage/5"])
     (row,) = monitor.history.query("layer == '5' and measure == 'entropy'").to_dict("records")
     assert "cannot tell on from off" in row["note"]
@@ -170,7 +165,7 @@ def test_the_same_model_keeps_its_sample_another_gets_a_new_one() -> None:
     for seed in (0, 1, 0):
         array.begin(small(seed))
         expected = ls.examine(small(seed), X, samples=100)["1"].entropy()
-        assert array.measure(0)["layerscope/entropy/1"] == float(expected)
+        assert array.measure(0)["layerscope/entropy_at_least/1"] == float(expected)
 
 
 def test_after_a_start_that_failed_nothing_of_it_is_left() -> None:
@@ -268,7 +263,9 @@ def test_top_layers_are_logged_all_are_kept_and_counted() -> None:
     monitor.begin(model)
     scalars = monitor.measure(0)
     logged = {
-        f"layerscope/{m}/{k}" for m in ("entropy_order_2", "entropy_order_2_coverage", "activation") for k in (1, 9)
+        f"layerscope/{m}/{k}"
+        for m in ("entropy_order_2_at_least", "entropy_order_2_coverage", "activation")
+        for k in (1, 9)
     }
     network = {f"layerscope/network/{name}" for name in ("dead_share", "firing_rate", "undersampled_share")}
     assert scalars.keys() == logged | network
@@ -281,10 +278,42 @@ def test_top_layers_are_logged_all_are_kept_and_counted() -> None:
     assert scalars["layerscope/activation/1"] == pytest.approx(values.astype(np.float64).mean(), rel=1e-6)
 
 
+def test_an_undersampled_value_is_a_number_only_where_its_name_says_bound() -> None:
+    """24 units and 200 samples: nothing but a plain count can be said."""
+    asked = [
+        measures.Entropy(),
+        measures.Entropy(estimator="c2"),
+        measures.Efficiency(),
+        measures.Efficiency(against="rates"),
+    ]
+    monitor = Monitor(X, samples=200, measures=asked, layers="5")
+    monitor.begin(small())
+    scalars = monitor.measure(0)
+    view = monitor.results["5"]
+    assert all(view.reading(measure).undersampled for measure in asked)
+    assert scalars["layerscope/entropy_at_least/5"] == float(view.entropy())
+    assert scalars["layerscope/efficiency_at_least/5"] == float(view.efficiency())
+    others = {"entropy_estimator_c2", "efficiency_against_rates"}
+    assert {name.split("/")[1] for name, value in scalars.items() if math.isnan(value)} == others
+    assert {name.split("/")[1] for name in scalars if "coverage" in name} == {
+        "entropy_coverage", "entropy_estimator_c2_coverage", "efficiency_coverage", "efficiency_against_rates_coverage",
+    }  # fmt: skip
+    assert scalars["layerscope/network/undersampled_share"] == 1
+    assert set(monitor.history["undersampled"]) == {True}
+
+
+def test_what_is_sampled_well_is_logged_whatever_the_estimator() -> None:
+    monitor = Monitor(X, measures=[measures.Entropy(estimator="c2")], layers="1")
+    monitor.begin(small())
+    scalars = monitor.measure(0)
+    wanted = ls.examine(small(), X)["1"].reading(measures.Entropy(estimator="c2"))
+    assert scalars["layerscope/entropy_estimator_c2/1"] == float(wanted)
+
+
 def test_layers_can_be_named() -> None:
     monitor = Monitor(X, layers=["Conv2d", "5"], exclude="5")
     monitor.begin(small())
-    assert {name for name in monitor.measure(0) if "entropy/" in name} == {"layerscope/entropy/0"}
+    assert {name for name in monitor.measure(0) if "entropy_at_least/" in name} == {"layerscope/entropy_at_least/0"}
 
 
 def test_the_last_results_are_on_disk(tmp_path: Path) -> None:
@@ -309,7 +338,7 @@ def test_the_cost_is_told_once() -> None:
             assert line.startswith("layerscope: measuring 2 layers on 300 samples takes ")
             assert "of the first one's" in line
             assert line.endswith(
-                "Undersampled, so logged as NaN: entropies of 1 of 2 layers: 5. More samples= may help."
+                "Undersampled, so no more than lower bounds: entropies of 1 of 2 layers: 5. More samples= may help."
             )
             assert "\n" not in line
         assert monitor.cost() == ""
