@@ -161,6 +161,55 @@ def unit_counts(words: Words, n: Counts, units: int) -> Counts:
     return total
 
 
+Sums = NDArray[np.float64]
+
+
+def grid_into(
+    x: NDArray[Any], transformations: int, seen: int, mean: Sums, m2: Sums, rows_var: Sums, rows_std: Sums
+) -> None:
+    """Add a block of complete rows to the sums of a grid of samples × transformations (T), value by value (D).
+
+    **Arguments:** `x` (samples · T, D) floats, sample-major; `seen` samples that went before; all else float64 and changed in place:
+    `mean` (T, D) per transformation over samples; `m2` (T, D) squared deviations about it, or (1, D) their sum over transformations;
+    `rows_var`, `rows_std` (D,) sums over samples of the variance and deviation over transformations (ddof = 1; 0 for T = 1).
+
+    A row is there whole, so its variance is two-pass; columns outlast the block and are joined by the rule of Chan, Golub & LeVeque (1979).
+    """
+    T, D = transformations, x.shape[1]
+    block = x.reshape(-1, T, D).astype(np.float64)
+    rows = block.var(axis=1, ddof=1) if T > 1 else np.zeros((len(block), D))
+    rows_var += rows.sum(axis=0)
+    rows_std += np.sqrt(rows).sum(axis=0)
+    here = block.mean(axis=0)
+    delta, total = here - mean, seen + len(block)
+    squares = ((block - here) ** 2).sum(axis=0) + delta * delta * (seen * len(block) / total)
+    m2 += squares if len(m2) == T else squares.sum(axis=0, keepdims=True)
+    mean += delta * (len(block) / total)
+
+
+def groups_into(
+    x: NDArray[Any],
+    transformations: int,
+    picked: Counts,
+    group: Counts,
+    count: Counts,
+    mean: Sums,
+    m2: Sums,
+    rows_var: Sums,
+    rows_std: Sums,
+) -> None:
+    """The same sums for a few values, group by group of samples: what a jackknife over groups needs.
+
+    **Arguments:** `picked` (K,) numbers of the values; `group` (samples,) of every sample, below G; `count` (G,) samples of each group so
+    far, `mean` (G, T, K), `m2` (G, T or 1, K), `rows_var`, `rows_std` (G, K): changed in place.
+    """
+    few = x.reshape(-1, transformations, x.shape[1])[:, :, picked].astype(np.float64)
+    for g in np.unique(group).tolist():
+        block = few[group == g].reshape(-1, len(picked))
+        grid_into(block, transformations, int(count[g]), mean[g], m2[g], rows_var[g], rows_std[g])
+        count[g] += len(block) // transformations
+
+
 def order_of(states: Words) -> NDArray[np.intp]:
     """The order ascending by state, read as one unsigned little-endian integer (last word most significant)."""
     if not states.shape[1]:
