@@ -116,7 +116,8 @@ class Watched(Mapping[str, View]):
         count = next((chunk.forward_samples for chunk in chunks.values()), 0)
         samples = _numbered(first, count)
         for tally, chunk in chunks.items():
-            values[tally] = tally.add(values[tally], replace(chunk, samples=samples))
+            whose = samples if chunk.samples.mask is None else replace(samples, mask=chunk.samples.mask)
+            values[tally] = tally.add(values[tally], replace(chunk, samples=whose))
         self._seen[layer.site] = first + count
 
     def reset(self) -> None:

@@ -56,7 +56,7 @@ class TorchProbe(AbstractProbe):
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            undo.enter_context(_same_random_state())
+            undo.enter_context(same_random_state())
             modes = [(module, module.training) for module in self.model.modules()]
             undo.callback(lambda: [module.__dict__.__setitem__("training", mode) for module, mode in modes])
             home = _device_of(self.model)
@@ -206,7 +206,7 @@ class TorchProbe(AbstractProbe):
     def untrained(self, seed: int = 0) -> "TorchProbe":
         twin = copy.deepcopy(unwrapped(self.model))
         stuck: list[str] = []
-        with _same_random_state():
+        with same_random_state():
             torch.manual_seed(seed)
             for path, module in reversed([*twin.named_modules()]):  # a module may set parameters of those inside it
                 reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
@@ -334,7 +334,7 @@ def _device_of(model: torch.nn.Module) -> torch.device:
 
 
 @contextmanager
-def _same_random_state() -> Iterator[None]:
+def same_random_state() -> Iterator[None]:
     """Random numbers of torch, NumPy and Python as if nothing had happened in between."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's global state, not ours

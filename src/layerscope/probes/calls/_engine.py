@@ -2,18 +2,20 @@
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..._errors import DtypeError, ShapeError, SiteError
-from ..._site import Activations, Chunk, Samples
+from ..._site import Activations, Chunk, Samples, Site
 from ...feed import Batch
 from ...inventory import Layer, Layers
 from .._abstract import Read
 from .._program import Reads, hosted
-from ._follow import Describer
+from ._follow import AbstractFollower, Describer
 
 
 @dataclass
@@ -154,12 +156,29 @@ class AbstractProgram(abc.ABC):
         """One batch."""
 
 
+class Described(NamedTuple):
+    """What a forward has to read, the variables it changes, the calls it made, and the sites that no eager call shows."""
+
+    layers: Layers
+    changed: list[Any]
+    ran: set[tuple[str, int]]
+    unseen: set[Site]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The form of a tensor that is not there yet."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
 class AbstractEngine(abc.ABC):
     """A backend of Keras."""
 
     @abc.abstractmethod
-    def describe(self, forward: Forward, arrays: Sequence[Any], samples: int, inputs: bool) -> tuple[Layers, list[Any]]:
-        """What the forward has to read, and which variables it changes."""
+    def describe(self, forward: Forward, arrays: Sequence[Any], samples: int | None, inputs: bool) -> Described:
+        """What the forward has to read when it gets arrays of these forms."""
 
     @abc.abstractmethod
     def program(
@@ -171,9 +190,59 @@ class AbstractEngine(abc.ABC):
     def on_host(self) -> bool:
         """Whether forwards run where the host sees their values, so that it reads them."""
 
+    # --- the user's own calls ----------------------------------------------------------------------------------------------------
 
-def listed(describer: Describer) -> Layers:
-    """What was found, without sites at which padding cannot be told from the rest."""
+    @abc.abstractmethod
+    def watching(self) -> AbstractContextManager[Any]:
+        """A context around all that is watched."""
+
+    @abc.abstractmethod
+    def there(self, value: Any) -> bool:
+        """Whether what runs now gives values, rather than a program; `value` is what it was given."""
+
+    @abc.abstractmethod
+    def spec(self, tensor: Any) -> Any:
+        """What `describe` takes for a tensor of the user's."""
+
+    @abc.abstractmethod
+    def tracer(self, follower: AbstractFollower) -> AbstractContextManager[AbstractFollower]:
+        """What tells a follower of the user's call that runs now."""
+
+    @abc.abstractmethod
+    def step(self, original: Callable[..., Any], args: tuple[Any, ...], watch: Any, kept: list[Any]) -> Any:
+        """A step of `predict` or `evaluate` while it is compiled, with what was found in it."""
+
+    def result(self, given: Any) -> tuple[Any, Callable[[Any], Any]]:
+        """What a compiled step gave of the step's own, and how another takes its place."""
+        return given, lambda result: result
+
+    def replicas(self, model: Any) -> int:
+        """On how many devices at once the model runs."""
+        return 1
+
+    def host(self, tensor: Any) -> NDArray[Any]:
+        return np.asarray(tensor)
+
+    def activations(self, layer: Layer, tensor: Any, samples: Samples) -> Activations:
+        """A tensor of the user's as a tally reads it."""
+        return hosted(layer, self.host(tensor), Batch((), {}, samples, None, 0, len(samples)))
+
+
+def described(describer: Describer, changed: list[Any]) -> Described:
+    """What a describer found."""
+    numbers = describer.graph.numbers.seen.items()
+    ran = {(path, call) for (path, function), count in numbers if not function for call in range(count)}
+    unseen = {
+        Site(f"{path}.{name}()".lstrip("."), call)
+        for (path, name), count in numbers
+        if (path, name) in describer.raw
+        for call in range(count)
+    }
+    return Described(_listed(describer), changed, ran, unseen)
+
+
+def _listed(describer: Describer) -> Layers:
+    """The sites, without those at which padding cannot be told from the rest."""
     describer.finish()
     unmasked = describer.unmasked()
     found = describer.graph.found()

@@ -15,13 +15,17 @@ from ...inventory._graph import Graph, Kind, Value
 
 @dataclass(frozen=True)
 class Function:
-    """A call of a function, by its name in `_operations`, with what `Graph.operation` wants to know of it."""
+    """A call of a function, by its name in `_operations`, with what `Graph.operation` wants to know of it.
+
+    `raw` says that it is an operation of the backend, seen in its program only.
+    """
 
     name: str
     went: tuple[ops.Went | None, ...] | None = None
     unit: int | None = None
     args: tuple[Any, ...] = ()
     kwargs: tuple[tuple[str, Any], ...] = ()
+    raw: bool = False
 
 
 class AbstractFollower(abc.ABC):
@@ -92,6 +96,7 @@ class Describer(AbstractFollower):
         self._own: dict[Site, Any] = {}
         self._open: list[tuple[str, int, bool]] = []
         self._loops: dict[str, Layer] = {}
+        self.raw: set[tuple[str, str]] = set()
 
     def given(self, tensors: Iterable[Any]) -> None:
         values = [self.value(tensor) for tensor in tensors]
@@ -116,6 +121,8 @@ class Describer(AbstractFollower):
 
     def function(self, function: Function, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         given = self._inputs(inputs)
+        if function.raw and ops.counts(function.name):
+            self.raw.add((self._open[-1][0] if self._open else "", function.name))
         self.graph.operation(
             function.name, given, self._outputs(outputs, self._any_varies(given)), went=function.went, unit=function.unit,
             args=function.args, kwargs=dict(function.kwargs),
@@ -167,10 +174,20 @@ class Describer(AbstractFollower):
 
 
 class Listener(AbstractFollower):
-    """Reads chosen sites: `seen` gets each layer with its tensor and the mask of its rows, at the moment it is there."""
+    """Reads chosen sites: `seen` gets each layer with its tensor and the mask of its rows, at the moment it is there.
 
-    def __init__(self, layers: Iterable[Layer], seen: Callable[[Layer, Any, Any], None], masked: bool) -> None:
+    Where it is known which calls `ran` before, others are named in `unknown`.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer],
+        seen: Callable[[Layer, Any, Any], None],
+        masked: bool,
+        ran: set[tuple[str, int]] | None = None,
+    ) -> None:
         self.seen, self.masked, self.masks = seen, masked, Masks()
+        self.ran, self.unknown = ran, dict[str, None]()
         self.wanted: dict[Site, Layer] = {layer.site: layer for layer in layers}
         self.numbers, self.found = Numbers(), set[Layer]()
         self.functions = any(site.path.endswith("()") for site in self.wanted)
@@ -181,6 +198,8 @@ class Listener(AbstractFollower):
 
     def opens(self, path: str, kind: Kind, tensors: Sequence[Any]) -> None:
         call = self.numbers.next(path)
+        if self.ran is not None and (path, call) not in self.ran:
+            self.unknown[str(Site(path, call))] = None
         self._frames.append((path, call, bool(kind.does)))
         self._read((path, call, "in"), tensors, ())
 
@@ -217,3 +236,32 @@ class Listener(AbstractFollower):
                 raise SiteError(f"{layer.site}: {reason}. Leave it out with exclude=, or pass ls.Data(…, mask=False).")
             self.found.add(layer)
             self.seen(layer, tensor, mask)
+
+
+class Scoped(AbstractFollower):
+    """Passes on what happens inside the calls of a model, where other things run around them: a loss, metrics."""
+
+    def __init__(self, follower: "Describer | Listener") -> None:
+        self.follower, self._depth = follower, 0
+
+    def opens(self, path: str, kind: Kind, tensors: Sequence[Any]) -> None:
+        if not self._depth and isinstance(self.follower, Describer):
+            self.follower.given(tensors)
+        self._depth += 1
+        self.follower.opens(path, kind, tensors)
+
+    def closes(self, path: str, tensors: Sequence[Any], masks: Sequence[Any], new: bool) -> None:
+        self._depth -= 1
+        self.follower.closes(path, tensors, masks, new)
+        if not self._depth and isinstance(self.follower, Describer):
+            self.follower.gave(tensors)
+
+    def function(self, function: Function, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        if self._depth:
+            self.follower.function(function, inputs, outputs)
+
+    def looped(self, path: str, kind: Kind, loop: str, tensors: Sequence[Any]) -> None:
+        self.follower.looped(path, kind, loop, tensors)
+
+    def varies(self, tensor: Any) -> bool:
+        return self.follower.varies(tensor)

@@ -4,8 +4,8 @@ So it does not matter how often a part is traced: what an inner `jit` keeps, wha
 program where it runs.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from jax.extend import core
 
 from ..._site import Chunk
 from ...feed import Batch
-from ...inventory import Layer, Layers
+from ...inventory import Layer
 from ...inventory._graph import Graph, Kind, Value
 from ...inventory.primitives import jax as primitives
 from ...inventory.program.jax import SCAN, Address, body_of, exposed, is_tap, taps_in
@@ -28,15 +28,18 @@ from ._engine import (
     AbstractEngine,
     AbstractProgram,
     AbstractReader,
+    Described,
     DeviceReader,
     Forward,
     HostReader,
     Result,
+    Spec,
     check_found,
-    listed,
+    described,
 )
-from ._follow import AbstractFollower, Describer, Function, Listener
-from .keras import AbstractTracer, Calls, stateless, tensors_in
+from ._follow import AbstractFollower, Describer, Function, Listener, Scoped
+from ._watch import Watch, step_result
+from .keras import AbstractTracer, Calls, ToldTracer, stateless, tensors_in
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ class Reading:
             said = primitives.Said(function) if function else self._said(equation, inputs)
             first = [inputs[said.source], *(x for k, x in enumerate(inputs) if k != said.source)] if inputs else []
             went = None if said.went is None else tuple(said.went)
-            self.follower.function(Function(said.name, went, said.unit, said.args), first, outputs)
+            self.follower.function(Function(said.name, went, said.unit, said.args, raw=True), first, outputs)
         return outputs
 
     def _said(self, equation: Any, inputs: list[Node]) -> primitives.Said:
@@ -200,12 +203,12 @@ def _fresh(variable: Any) -> Node:
 class JaxEngine(AbstractEngine):
     """Forwards as programs: traced once, read as they stand, and compiled with what is read as further outputs."""
 
-    def describe(self, forward: Forward, arrays: Sequence[Any], samples: int, inputs: bool) -> tuple[Layers, list[Any]]:
+    def describe(self, forward: Forward, arrays: Sequence[Any], samples: int | None, inputs: bool) -> Described:
         describer = Describer(Graph(samples, inputs), node_value, forward.masked)
         traced = Traced(forward, arrays)
         describer.given(traced.given)
         describer.gave(Reading(describer).read(traced.closed.jaxpr, traced.nodes)[: traced.outputs])
-        return listed(describer), traced.changed
+        return described(describer, traced.changed)
 
     def program(
         self, forward: Forward, arrays: Sequence[Any], layers: tuple[Layer, ...], batch: Batch, read: Read | None
@@ -214,6 +217,54 @@ class JaxEngine(AbstractEngine):
 
     def on_host(self) -> bool:
         return jax.default_backend() == "cpu"
+
+    def watching(self) -> AbstractContextManager[None]:
+        self._outside = core.get_opaque_trace_state()
+        return nullcontext()
+
+    def there(self, value: Any) -> bool:
+        return core.get_opaque_trace_state() == self._outside
+
+    def spec(self, tensor: Any) -> Spec:
+        return Spec(tuple(tensor.shape), tensor.dtype)
+
+    @contextmanager
+    def tracer(self, follower: AbstractFollower) -> Iterator[AbstractTracer]:
+        state = core.get_opaque_trace_state()
+        yield ToldTracer(follower, lambda: core.get_opaque_trace_state() == state)
+
+    def step(self, original: Callable[..., Any], args: tuple[Any, ...], watch: Watch, kept: list[Any]) -> Any:
+        leaves, form = jax.tree.flatten(args)
+        forms: list[Any] = []
+
+        def flat(*leaves: Any) -> list[Any]:
+            with watch.quiet(), Calls(watch.operations, TapTracer(), functions=True):
+                outputs, out = jax.tree.flatten(original(*jax.tree.unflatten(form, leaves)))
+            forms.append(out)
+            return outputs
+
+        with own_traces():
+            closed = jax.make_jaxpr(flat)(*leaves)
+        nodes = [*map(_fresh, closed.jaxpr.invars)]
+        describer = Describer(Graph(None, watch.inputs), node_value, True)
+        Reading(Scoped(describer)).read(closed.jaxpr, nodes)
+        watch.learn_once(described(describer, []))
+        wanted: list[tuple[Layer, Node, Node | None]] = []
+        listener = watch.listener(lambda *found: wanted.append(found))
+        Reading(Scoped(listener)).read(closed.jaxpr, nodes)
+        watch.check(listener)
+        places = dict.fromkeys(node.address for _, *found in wanted for node in found if node is not None)
+        given = core.jaxpr_as_fun(exposed(closed, [*places]))(*leaves)
+        count = len(closed.jaxpr.outvars)
+        value = dict(zip(places, given[count:], strict=True))
+        kept.append(
+            [(layer, value[n.address], None if own is None else value[own.address]) for layer, n, own in wanted]
+        )
+        result, *rest = jax.tree.unflatten(forms[-1], given[:count])
+        return (step_result(result, kept), *rest)
+
+    def result(self, given: Any) -> tuple[Any, Callable[[Any], Any]]:
+        return given[0], lambda result: (result, *given[1:])
 
 
 class Traced:

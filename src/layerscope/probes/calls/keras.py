@@ -8,16 +8,18 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 
 # Private, and without a public door: what `keras.ops` looks up at every call, and the masks that Keras attaches to tensors. `check_door`
 # sees to it that a Keras that keeps them elsewhere is refused by name, instead of a model read without its functions.
 from keras.src import backend
 
-from ..._errors import SiteError
+from ..._errors import LayerscopeError, SiteError
+from ...inventory._graph import Kind
 from ...inventory.keras import arguments_of, axes_went, kind_of, loops, plain, unit_of
 from ._engine import Forward
 from ._follow import AbstractFollower, Function
@@ -42,6 +44,28 @@ class AbstractTracer(AbstractFollower):
     def here(self) -> bool:
         """Whether what runs now is part of the program that is followed, not of a loop body inside it."""
         return True
+
+
+class ToldTracer(AbstractTracer):
+    """Passes on what it is told, where nothing else is to be seen; `here` says whether values are those of the call that is followed."""
+
+    def __init__(self, follower: AbstractFollower, here: Callable[[], bool]) -> None:
+        self.follower, self._here = follower, here
+
+    def here(self) -> bool:
+        return self._here()
+
+    def opens(self, path: str, kind: Kind, tensors: Sequence[Any]) -> None:
+        self.follower.opens(path, kind, tensors)
+
+    def closes(self, path: str, tensors: Sequence[Any], masks: Sequence[Any], new: bool) -> None:
+        self.follower.closes(path, tensors, masks, new)
+
+    def function(self, function: Function, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        self.follower.function(function, inputs, outputs)
+
+    def looped(self, path: str, kind: Kind, loop: str, tensors: Sequence[Any]) -> None:
+        self.follower.looped(path, kind, loop, tensors)
 
 
 class Calls:
@@ -87,7 +111,8 @@ class Calls:
         def followed(*args: Any, **kwargs: Any) -> Any:
             if threading.get_ident() != self._thread or self._quiet:
                 return original(*args, **kwargs)
-            return self._call(path, operation, original, args, kwargs)
+            with plain_errors():
+                return self._call(path, operation, original, args, kwargs)
 
         if own is None:
             undo.callback(object.__delattr__, operation, method)
@@ -159,6 +184,16 @@ class Calls:
         return _Silence(self)
 
 
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Keras adds the arguments of a call to errors raised in it, arrays and all; ours say what there is to say."""
+    try:
+        yield
+    except LayerscopeError as error:
+        error._keras_call_info_injected = True  # pyright: ignore[reportAttributeAccessIssue] - a mark of Keras's own
+        raise
+
+
 class _Silence:
     """What runs inside is no part of the model's own program, or a part of a function that is told as one."""
 
@@ -206,6 +241,30 @@ def stateless(forward: Forward, tensors: Sequence[Any], carried: Sequence[Any]) 
 def updated(forward: Forward, scope: Any) -> list[Any]:
     """The variables that a forward would have changed."""
     return [variable for variable in forward.variables if scope.get_current_value(variable) is not None]
+
+
+def in_symbolic_scope() -> bool:
+    """Whether Keras only asks for shapes."""
+    return backend.in_symbolic_scope()
+
+
+def taken_apart(value: Any) -> tuple[list[Any], Callable[[Iterator[Any]], Any]]:
+    """The tensors and arrays of a value, and what puts others in their places."""
+    if isinstance(value, Mapping):
+        parts = {key: taken_apart(each) for key, each in value.items()}
+        made = [tensor for tensors, _ in parts.values() for tensor in tensors]
+        return made, lambda new: {key: rebuild(new) for key, (_, rebuild) in parts.items()}
+    if isinstance(value, tuple | list):
+        kind, listed = type(value), [taken_apart(each) for each in value]
+        made = [tensor for tensors, _ in listed for tensor in tensors]
+        if hasattr(value, "_fields"):
+            return made, lambda new: kind(*(rebuild(new) for _, rebuild in listed))
+        return made, lambda new: kind(rebuild(new) for _, rebuild in listed)
+    if isinstance(value, np.ndarray) or (
+        not (value is None or isinstance(value, keras.Variable)) and backend.is_tensor(value)
+    ):
+        return [value], next
+    return [], lambda new: value
 
 
 def tensors_in(value: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """A Keras forward as TensorFlow traces it: whatever no function of Keras stands for is found among the operations of the graph."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ..._site import Chunk
 from ...feed import Batch
-from ...inventory import Layer, Layers
+from ...inventory import Layer
 from ...inventory import _operations as ops
 from ...inventory._graph import Graph, Kind, Value
 from .._abstract import Read
@@ -18,15 +18,18 @@ from ._engine import (
     AbstractEngine,
     AbstractProgram,
     AbstractReader,
+    Described,
     DeviceReader,
     Forward,
     HostReader,
     Result,
+    Spec,
     check_found,
-    listed,
+    described,
 )
 from ._follow import AbstractFollower, Describer, Function, Listener
-from .keras import AbstractTracer, Calls, stateless, tensors_in, updated
+from ._watch import Watch, step_result
+from .keras import AbstractTracer, Calls, ToldTracer, stateless, tensors_in, updated
 
 OPERATIONS = {
     "Relu": "relu", "Relu6": "relu6", "Elu": "elu", "Selu": "selu", "LeakyRelu": "leaky_relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
@@ -47,6 +50,10 @@ OPERATIONS = {
 """Operations of a graph by the names of `_operations`; any other is named as it is."""
 COMPOSED = ("gelu", "silu", "swish")
 """Functions of `tf.nn` that are several operations."""
+
+
+SOME = 3
+"""What stands for a size that is not known while a program is described."""
 
 
 class GraphTracer(AbstractTracer):
@@ -105,23 +112,21 @@ class GraphTracer(AbstractTracer):
     def _operation(self, operation: Any) -> None:
         if operation.inputs:
             name = OPERATIONS.get(operation.type, operation.type)
-            told = Function(name, _went(operation), _unit(operation), *_said(operation))
+            told = Function(name, _went(operation), _unit(operation), *_said(operation), raw=True)
             self.follower.function(told, list(operation.inputs), list(operation.outputs))
 
 
 def value_of(tensor: Any) -> Value:
     """What stands for a tensor of a graph, or a variable; an unknown size is -1."""
-    if not isinstance(tensor, tf.Tensor):
-        shape = tuple(getattr(tensor, "shape", ()))
-        return Value(
-            id(tensor), tuple(-1 if size is None else int(size) for size in shape), str(getattr(tensor, "dtype", ""))
-        )
-    shape = () if tensor.shape.rank is None else tuple(-1 if size is None else size for size in tensor.shape)
-    return Value(tensor.name, shape, tensor.dtype.name)
+    if isinstance(tensor, tf.Tensor):
+        return Value(tensor.name, _shape(tensor), tensor.dtype.name)
+    return Value(id(tensor), _shape(tensor), str(tensor.dtype))
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:
-    return value_of(tensor).shape
+    if isinstance(tensor, tf.Tensor) and tensor.shape.rank is None:
+        return ()
+    return tuple(-1 if size is None else int(size) for size in tensor.shape)
 
 
 def _constant(tensor: Any) -> Any:
@@ -202,7 +207,7 @@ def _stays(axis: int) -> ops.Went:
 class TensorFlowEngine(AbstractEngine):
     """Forwards as `tf.function`s of our own."""
 
-    def describe(self, forward: Forward, arrays: Sequence[Any], samples: int, inputs: bool) -> tuple[Layers, list[Any]]:
+    def describe(self, forward: Forward, arrays: Sequence[Any], samples: int | None, inputs: bool) -> Described:
         describer = Describer(Graph(samples, inputs), value_of, forward.masked)
         changed: list[Any] = []
 
@@ -217,7 +222,7 @@ class TensorFlowEngine(AbstractEngine):
 
         specs = [tf.TensorSpec(array.shape, array.dtype) for array in arrays]
         tf.function(traced, autograph=False).get_concrete_function(specs)
-        return listed(describer), changed
+        return described(describer, changed)
 
     def program(
         self, forward: Forward, arrays: Sequence[Any], layers: tuple[Layer, ...], batch: Batch, read: Read | None
@@ -226,6 +231,31 @@ class TensorFlowEngine(AbstractEngine):
 
     def on_host(self) -> bool:
         return not tf.config.list_logical_devices("GPU")
+
+    def watching(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def there(self, value: Any) -> bool:
+        return tf.executing_eagerly()
+
+    def spec(self, tensor: Any) -> Spec:
+        return Spec(tuple(SOME if size < 0 else size for size in _shape(tensor)), tensor.dtype)
+
+    @contextmanager
+    def tracer(self, follower: AbstractFollower) -> Iterator[AbstractTracer]:
+        with _inlined():
+            if tf.executing_eagerly():
+                yield ToldTracer(follower, tf.executing_eagerly)
+                return
+            tracer = GraphTracer(follower)
+            yield tracer
+            tracer.tell()
+
+    def step(self, original: Callable[..., Any], args: tuple[Any, ...], watch: Watch, kept: list[Any]) -> Any:
+        return step_result(original(*args), kept)
+
+    def replicas(self, model: Any) -> int:
+        return model.distribute_strategy.num_replicas_in_sync
 
 
 class TensorFlowProgram(AbstractProgram):

@@ -1,7 +1,7 @@
 """A Keras forward on the PyTorch backend: it runs eagerly, and a mode hears of every torch function no function of Keras stands for."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from keras.ops import convert_to_tensor as convert
+from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 
-from ..._site import Chunk, Samples
+from ..._site import Activations, Chunk, Samples
 from ...feed import Batch
-from ...inventory import Layer, Layers
+from ...inventory import Layer
 from ...inventory import _operations as ops
 from ...inventory._graph import Graph, Kind, Value
 from ...inventory.torch import axes_went, in_functorch, name_of
 from .._abstract import Read
-from ..torch import activations
-from ._engine import AbstractEngine, AbstractProgram, Forward, Result, check_found, listed
+from ..torch import activations, same_random_state
+from ._engine import AbstractEngine, AbstractProgram, Described, Forward, Result, check_found, described
 from ._follow import AbstractFollower, Describer, Function, Listener
 from .keras import AbstractTracer, Calls, stateless, tensors_in, updated
 
@@ -117,14 +118,19 @@ class Values:
 class TorchEngine(AbstractEngine):
     """Forwards that run eagerly, as Keras runs them on this backend."""
 
-    def describe(self, forward: Forward, arrays: Sequence[Any], samples: int, inputs: bool) -> tuple[Layers, list[Any]]:
+    def describe(self, forward: Forward, arrays: Sequence[Any], samples: int | None, inputs: bool) -> Described:
         describer = Describer(Graph(samples, inputs), Values(), forward.masked)
         tensors = _tensors(arrays)
         describer.given(tensors)
-        with torch.no_grad(), EagerTracer(describer, functions=True) as tracer, Calls(forward.operations, tracer, True):
+        with (
+            same_random_state(),
+            torch.no_grad(),
+            EagerTracer(describer, functions=True) as tracer,
+            Calls(forward.operations, tracer, functions=True),
+        ):
             output, scope = stateless(forward, tensors, ())
         describer.gave([*tensors_in(output)])
-        return listed(describer), updated(forward, scope)
+        return described(describer, updated(forward, scope))
 
     def program(
         self, forward: Forward, arrays: Sequence[Any], layers: tuple[Layer, ...], batch: Batch, read: Read | None
@@ -133,6 +139,28 @@ class TorchEngine(AbstractEngine):
 
     def on_host(self) -> bool:
         return True  # eager: `activations` says of each tensor where it lies
+
+    def watching(self) -> AbstractContextManager[Any]:
+        return torch.compiler.set_stance("force_eager")
+
+    def there(self, value: Any) -> bool:
+        return True
+
+    def spec(self, tensor: Any) -> Any:
+        return tensor
+
+    def tracer(self, follower: AbstractFollower) -> AbstractContextManager[AbstractFollower]:
+        return EagerTracer(follower, functions=True)
+
+    def step(self, original: Callable[..., Any], args: tuple[Any, ...], watch: Any, kept: list[Any]) -> Any:
+        return original(*args)
+
+    def host(self, tensor: Any) -> NDArray[Any]:
+        return tensor.detach().cpu().numpy()
+
+    def activations(self, layer: Layer, tensor: Any, samples: Samples) -> Activations:
+        mask = None if samples.mask is None else torch.from_numpy(samples.mask).to(tensor.device)
+        return activations(layer, tensor, mask=mask)
 
 
 class TorchProgram(AbstractProgram):
