@@ -3,7 +3,7 @@
 #   make demo                      train a small network on handwritten digits, measure it, write report.html
 #   make test                      the tests of the core and of PyTorch; other frameworks are skipped
 #   make test LAYERSCOPE_REQUIRE=torch,keras,jax,tensorflow     install these too, and fail where one is missing (what CI does)
-#   make lint | types | bench | clean                           `make format` rewrites the files
+#   make lint | types | bench | bench-honest | clean            `make format` rewrites the files
 #
 # PYTHON=python3.12 chooses the interpreter.  Everything goes into .venv; a second run installs nothing until pyproject.toml or
 # constraints.txt changes.
@@ -12,7 +12,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench format hooks clean setup FORCE
+.PHONY: help demo test lint types bench bench-honest format hooks clean setup FORCE
 .DELETE_ON_ERROR:
 
 PYTHON ?=
@@ -65,6 +65,11 @@ types: $(DEV_READY) $(ALL_READY)
 
 bench: $(HOME_READY)
 	@$(PY) -m benchmarks
+
+# How often intervals and brackets hold; SETS data sets of each law.
+SETS ?= 200
+bench-honest: $(HOME_READY)
+	@$(PY) -m benchmarks.honest $(SETS)
 
 hooks: $(DEV_READY)
 	@$(PY) -m pre_commit install

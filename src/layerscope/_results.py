@@ -16,7 +16,7 @@ from ._site import Axes, Site
 from ._task import Task
 from ._view import View
 from .inventory import Layer, Layers, find
-from .measures import AbstractMeasure, AbstractSummary, NetworkEfficiency, aiq
+from .measures import AbstractMeasure, AbstractSummary, Efficiency, Estimator, NetworkEfficiency, Ranking, aiq, ranking
 from .tallies import AbstractTally
 
 if TYPE_CHECKING:
@@ -24,9 +24,20 @@ if TYPE_CHECKING:
 
 Values = dict[Site, dict[AbstractTally[Any], Any]]
 
+_CHAO = (
+    "Chao, A., Wang, Y. T., & Jost, L. (2013). Entropy and the species accumulation curve. Methods Ecol. Evol. 4, 1091-1100; "
+    "c1 and c2 carry it to samples whose rows depend on each other."
+)
 SOURCES = {
     "efficiency": "Schaub, N. J., & Hotaling, N. (2020). Assessing Intelligence in Artificial Neural Networks. arXiv:2006.02909.",
     "entropy": "Rényi, A. (1961). On measures of entropy and information. Proc. 4th Berkeley Symp. Math. Stat. Prob. 1, 547-561.",
+    "miller-madow": "Miller, G. A. (1955). Note on the bias of information estimates. Information Theory in Psychology, 95-100.",
+    "grassberger": "Grassberger, P. (2003). Entropy estimates from insufficient samplings. arXiv:physics/0307138.",
+    "chao-shen": "Chao, A., & Shen, T.-J. (2003). Nonparametric estimation of Shannon's index of diversity. Environ. Ecol. Stat. 10, 429-443.",
+    "chao-wang-jost": _CHAO,
+    "jackknife": "Zahl, S. (1977). Jackknifing an index of diversity. Ecology 58, 907-913.",
+    "c1": _CHAO,
+    "c2": _CHAO,
     "coverage": "Good, I. J. (1953). The population frequencies of species and the estimation of population parameters. Biometrika 40.",
 }
 
@@ -79,9 +90,16 @@ class Results(Mapping[str, View]):
         """One number of all sites together."""
         return summary.compute(self.readings(summary.measure))
 
-    def network_efficiency(self, *, order: float = 1, allow_undersampled: bool = False) -> Reading:
-        """Geometric mean of the layers' efficiencies; undersampled layers are left out and named, unless allowed."""
-        return self.summary(NetworkEfficiency(order, allow_undersampled))
+    def network_efficiency(
+        self, *, order: float = 1, allow_undersampled: bool = False, estimator: Estimator = "plug-in"
+    ) -> Reading:
+        """Geometric mean of the layers' efficiencies; undersampled layers are left out and named, unless allowed.  "c2" has an interval."""
+        return self.summary(NetworkEfficiency(order, allow_undersampled, estimator))
+
+    def ranking(self, measure: AbstractMeasure[Any] | None = None) -> Ranking:
+        """Sites from the highest to the lowest efficiency (or any measure with bounds), as far as the samples tell; others with the reason."""
+        found = self.readings(Efficiency(estimator="c2") if measure is None else measure)
+        return ranking({str(site): reading for site, reading in found.items()})
 
     @property
     def accuracy(self) -> Reading | None:
@@ -140,7 +158,8 @@ class Results(Mapping[str, View]):
     def cite(self) -> str:
         """The sources of the numbers in this object."""
         names = {measure.name for measure in self.measures}
-        return "\n".join(text for key, text in SOURCES.items() if key in names or key == "coverage")
+        names |= {str(getattr(measure, "estimator", "")) for measure in self.measures}
+        return "\n".join(dict.fromkeys(text for key, text in SOURCES.items() if key in names or key == "coverage"))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to one file, from which `ls.load` computes the same numbers."""
@@ -259,7 +278,7 @@ def reading_or_why(view: View, measure: AbstractMeasure[Any]) -> Reading:
 
 _COLUMNS = (
     "layer", "call", "port", "part", "step", "type", "units", "measure", "setting", "value", "measured_in", "observations", "samples",
-    "coverage", "ceiling", "low", "high", "undersampled", "note",
+    "coverage", "ceiling", "low", "high", "verdict", "undersampled", "note",
 )  # fmt: skip
 
 
@@ -272,7 +291,7 @@ def _row(layer: Layer, measure: AbstractMeasure[Any], reading: Reading) -> dict[
         "value": float(reading.value) if whole else float(np.mean(reading.value)),
         "measured_in": reading.measured_in if whole else f"{reading.measured_in}, mean over units",
         "observations": reading.observations, "samples": reading.samples, "coverage": reading.coverage, "ceiling": reading.ceiling,
-        "low": reading.low, "high": reading.high, "undersampled": reading.undersampled, "note": note,
+        "low": reading.low, "high": reading.high, "verdict": reading.verdict, "undersampled": reading.undersampled, "note": note,
     }  # fmt: skip
 
 

@@ -2,6 +2,10 @@
 
 from ._abstract import AbstractMeasure as AbstractMeasure
 from ._abstract import AbstractSummary as AbstractSummary
+from ._comparison import Ranking as Ranking
+from ._comparison import difference as difference
+from ._comparison import ranking as ranking
+from ._counts import Estimator as Estimator
 from ._efficiency import Efficiency as Efficiency
 from ._efficiency import NetworkEfficiency as NetworkEfficiency
 from ._efficiency import Saturation as Saturation

@@ -20,6 +20,8 @@ RARE = 2
 """States of so many samples or fewer are rare: of them only the rates of their units are used."""
 GUARD = 30
 """With fewer states seen in two samples, their number is uncertain enough to move the lower bound."""
+FEW_ROWS = 100
+"""Rare states up to which their number is taken for a Poisson one."""
 BLOCK = 1 << 16
 """States unpacked at a time."""
 
@@ -67,17 +69,31 @@ class RareRows:
         return unit_counts(states, records.n[self.rare], self.value.units) / max(1, self.rows)
 
     @cached_property
+    def seen_in(self) -> int:
+        """Samples that showed a rare state, each counted once a state."""
+        return int(self.value.records().i[self.rare].sum())
+
+    @cached_property
     def bits(self) -> float:
         """U."""
+        return self.bits_at(self.share)
+
+    def bits_at(self, share: float) -> float:
+        """U, were rare rows so large a share."""
         units, bits = float(self.value.units), 0.0
         if self.rows:
-            slack = units / (
-                2 * float(self.value.records().i[self.rare].sum()) * LN2
-            )  # Miller-Madow, one sample one row
+            slack = units / (2 * self.seen_in * LN2)  # Miller-Madow, one sample one row
             bits = min(units, float(bits_of(self.rates).sum()) + slack)
-        split = float(bits_of(np.array([self.share]))[0])
-        return min(units, split + (1 - self.share) * self._common() + self.share * bits)
+        split = float(bits_of(np.array([share]))[0])
+        return min(units, split + (1 - share) * self._common + share * bits)
 
+    def most(self) -> float:
+        """U with the share of rare rows at its upper Poisson limit: for few of them their spread alone does not tell."""
+        if not 0 < self.seen_in < FEW_ROWS:
+            return self.bits
+        return self.bits_at(min(1.0, self.share * poisson_upper(self.seen_in) / self.seen_in))
+
+    @cached_property
     def _common(self) -> float:
         """Entropy of the states of three or more samples, with the sample-aware form of Miller and Madow's term."""
         records = self.value.records()
@@ -118,4 +134,5 @@ class RareRows:
 
 def upper_bound(rare: RareRows, c2: float, error: float) -> float:
     """U at 95 %: never below c2, never above one bit a unit."""
-    return min(float(rare.value.units), max(rare.bits, c2) + math.hypot(Z * error, Z * rare.error()))
+    spread = max(rare.bits, c2) + math.hypot(Z * error, Z * rare.error())
+    return min(float(rare.value.units), max(spread, rare.most()))

@@ -14,9 +14,9 @@ from .._states import Per
 from ..tallies import StateCounts, StateTable
 from ._abstract import AbstractMeasure, AbstractSummary
 from ._counts import Estimator
-from ._entropy import check_choice, check_order, entropy_reading, notes_on
-from ._jackknife import interval, paired
-from ._rates import allowed_bits, allowed_without_each, check_observed
+from ._entropy import AWARE, check_choice, check_order, entropy_reading, notes_on
+from ._jackknife import clipped, interval, paired
+from ._rates import allowed_bits, allowed_in_the_long_run, check_observed
 from ._trust import trust_in
 
 
@@ -73,17 +73,17 @@ class Efficiency(AbstractMeasure[StateCounts]):
         return replace(reading, low=math.nan, high=math.nan, ceiling=math.nan, bound="", note=note, jackknife=None)
 
     def _of_rates(self, value: StateCounts, above: Reading) -> Reading:
-        allowed = allowed_bits(value)
-        reading = scaled(
-            above, 1 / allowed if allowed > 0 else math.nan, f"of the {allowed:.4g} bits its firing rates allow"
-        )
-        reading = replace(reading, ceiling=min(1.0, reading.ceiling), high=min(1.0, reading.high))
-        if above.jackknife is None or allowed == 0:
-            return reading
-        jackknife = replace(above.jackknife, values=above.jackknife.values / allowed_without_each(value),
-                            below=above.jackknife.below / allowed, above=above.jackknife.above / allowed)  # fmt: skip
-        low, high = interval(float(reading), jackknife)
-        return replace(reading, low=max(0.0, low), high=min(1.0, high), jackknife=jackknife)
+        corrected, j = self.estimator in AWARE, above.jackknife
+        allowed, without = allowed_in_the_long_run(value) if corrected else (allowed_bits(value), np.empty(0))
+        unit = f"of the {allowed:.4g} bits its firing rates allow"
+        reading = scaled(above, 1 / allowed if allowed > 0 else math.nan, unit)
+        if j is not None and allowed > 0:
+            j = Jackknife(j.ids, j.values / without, j.samples, j.below / allowed, j.above / allowed)
+            low, high = interval(float(reading), j)
+            reading = replace(reading, low=low, high=high, jackknife=j)
+        share = min(float(reading), 1.0) if allowed > 0 else math.nan
+        low, high = clipped(reading.low, reading.high, 1.0)
+        return replace(reading, value=share, low=low, high=high, ceiling=min(1.0, reading.ceiling))
 
 
 def scaled(reading: Reading, factor: float, measured_in: str) -> Reading:
@@ -179,11 +179,11 @@ class NetworkEfficiency(AbstractSummary):
                 notes.append(f"efficiency 0 at {names(s for s, r in used.items() if float(r) == 0)}")
         some = list(used.values()) or list(readings.values())
         jackknife = _geometric_jackknife(list(used.values()), value)
-        low, high = interval(value, jackknife) if jackknife else (math.nan, math.nan)
+        low, high = clipped(*interval(value, jackknife), 1.0) if jackknife else (math.nan, math.nan)
         return Reading(
             value,
-            max(0.0, low),
-            min(1.0, high),
+            low,
+            high,
             observations=sum(r.observations for r in some),
             samples=max(r.samples for r in some),
             measured_in="geometric mean of efficiencies",
@@ -206,7 +206,7 @@ def _geometric_jackknife(readings: list[Reading], value: float) -> Jackknife | N
     return Jackknife(np.arange(len(values)), values, together[1], below, above)
 
 
-def names(sites: Iterable[Site], most: int = 6) -> str:
+def names(sites: Iterable[Site | str], most: int = 6) -> str:
     """Sites in words, cut after a few."""
     listed = [str(site) for site in sites]
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

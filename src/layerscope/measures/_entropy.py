@@ -141,7 +141,7 @@ def entropy_reading(value: StateCounts, order: float, estimator: str) -> Reading
     verdict = verdict_of(trust, order, estimator)
     lead = estimator == "c2" and order == 1
     low, high = trust.limits if lead else (NAN, NAN)
-    proven = verdict in (MEASURED, CONSTANT)
+    short = plain and trust.c2 - trust.plug_in > trust.tolerance
     return Reading(
         min(number, units),
         low,
@@ -151,7 +151,11 @@ def entropy_reading(value: StateCounts, order: float, estimator: str) -> Reading
         measured_in="bits",
         coverage=trust.coverage,
         ceiling=min(units, math.log2(value.observations)) if plain else units,
-        bound="≥" if (plain and not proven) or (estimator in AWARE and verdict in (LOWER_BOUND, SATURATED)) else "",
+        bound="≥"
+        if short
+        or (plain and verdict not in (MEASURED, CONSTANT))
+        or (estimator in AWARE and verdict in (LOWER_BOUND, SATURATED))
+        else "",
         note="; ".join([*_remarks(trust, order, estimator, number), *notes_on(value)]),
         verdict=verdict,
         jackknife=trust.jackknife if lead and verdict not in (*UNPROVEN, CONSTANT) else None,
@@ -180,7 +184,8 @@ def pairs_of(trust: Trust) -> float:
 def _remarks(trust: Trust, order: float, estimator: str, number: float) -> list[str]:
     if math.isnan(number):
         return ["no two samples share a state" if order == 2 else "too few states were seen twice for this order"]
-    if estimator == "plug-in" and order == 1 and trust.verdict == CORRECTED:
+    low = trust.verdict == CORRECTED or (trust.verdict == MEASURED and trust.c2 - trust.plug_in > trust.tolerance)
+    if estimator == "plug-in" and order == 1 and low:
         return [f"plain count, about {trust.c2 - trust.plug_in:.2g} bits low"]
     if estimator in AWARE and order == 2:
         return ["speaks of the commonest states"]

@@ -51,6 +51,11 @@ def interval(value: float, jackknife: Jackknife) -> tuple[float, float]:
     return value - math.hypot(reach, jackknife.below), value + math.hypot(reach, jackknife.above)
 
 
+def clipped(low: float, high: float, most: float) -> tuple[float, float]:
+    """Two limits of a number that lies within 0 … `most`; NaN stays NaN."""
+    return tuple(np.clip([low, high], 0.0, most).tolist())
+
+
 def paired(jackknives: Sequence[Jackknife]) -> tuple[list[Floats], int] | None:
     """The delete-one values of the samples that all of them kept, in one order, and M; None where they saw different data."""
     first = jackknives[0]

@@ -39,16 +39,29 @@ def allowed_bits(value: StateCounts) -> float:
     return float(bits_of(rates_of(value)).sum())
 
 
-def allowed_without_each(value: StateCounts) -> Floats:
-    """`allowed_bits` of the data without each of the kept samples, (kept,)."""
+def fired_by_each(value: StateCounts) -> Floats:
+    """In how many rows of each kept sample each unit fired, (kept, units)."""
     kept, pairs, records = value.kept.sifted(), value.pairs(), value.records()
     fired = np.zeros((len(kept.ids), value.units))
     for at in range(0, len(pairs.s), BLOCK):
         some = slice(at, at + BLOCK)
         bits = unpack_states(records.states[pairs.s[some]], value.units) * pairs.c[some, None]
-        first, last = int(pairs.g[some][0]), int(pairs.g[some][-1])
-        starts = np.searchsorted(pairs.g[some], np.arange(first, last + 1))
-        fired[first : last + 1] += np.add.reduceat(bits, np.minimum(starts, len(bits) - 1), axis=0)
-    left = (value.observations - kept.sizes)[:, None]
-    total = np.rint(rates_of(value) * value.observations)
-    return bits_of((total - fired) / np.maximum(left, 1)).sum(axis=1)
+        here, starts = np.unique(pairs.g[some], return_index=True)
+        fired[here] += np.add.reduceat(bits, starts, axis=0)
+    return fired
+
+
+def allowed_in_the_long_run(value: StateCounts) -> tuple[float, Floats]:
+    """Σ h(p_k) without its own bias, in bits, and the plain sum of the data without each of the kept samples, (kept,).
+
+    h is concave, so the plain sum is low by Σ V_k / (2 p_k (1 − p_k) ln 2), V_k the variance of a rate over *samples*.
+    """
+    kept, fired, rates = value.kept.sifted(), value.remember("fired", lambda: fired_by_each(value)), rates_of(value)
+    total, left = np.rint(rates * value.observations), np.maximum(value.observations - kept.sizes, 1)[:, None]
+    without = bits_of((total - fired) / left).sum(axis=1)
+    if len(kept.ids) < 2:
+        return allowed_bits(value), without
+    apart = (fired - rates * kept.sizes[:, None]) / kept.sizes.mean()
+    change = rates * (1 - rates)
+    lost = np.divide(apart.var(axis=0, ddof=1) / value.samples, change, out=np.zeros_like(change), where=change > 0)
+    return allowed_bits(value) + float(lost.sum()) / (2 * np.log(2)), without

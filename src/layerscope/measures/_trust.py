@@ -18,7 +18,7 @@ from .._reading import (
 from ..tallies import StateCounts
 from ._bracket import RareRows, lower_bound, upper_bound
 from ._columns import FEW, Columns
-from ._jackknife import error_of, interval, without_each
+from ._jackknife import clipped, error_of, interval, without_each
 from ._rates import allowed_bits, check_observed
 from ._repeats import repeats_in
 from ._special import Floats, poisson_upper, student
@@ -63,6 +63,11 @@ class Trust:
     def rare(self) -> RareRows:
         return RareRows(self.value)
 
+    @property
+    def tolerance(self) -> float:
+        """Bits that do not matter: 2 % of c2, at least 0.1."""
+        return max(0.02 * self.c2, 0.1)
+
     @cached_property
     def verdict(self) -> str:
         """The first that fits of: constant, measured, corrected, extrapolated, saturated, lower bound only.
@@ -74,7 +79,10 @@ class Trust:
         c, enough = self.columns, self.value.samples >= FEWEST and not repeats_in(self.value)
         if c.states == 1 and c.samples > 1:
             return CONSTANT
-        if enough and self.rare.bits - self.c2 <= max(0.02 * self.c2, 0.1):
+        met_again = (
+            c.twice >= FEW or c.coverage >= 0.5
+        )  # else c2 has nothing to go by, and may stand at one bit a unit by chance
+        if enough and met_again and self.rare.bits - self.c2 <= self.tolerance:
             return MEASURED
         if enough and c.coverage >= 0.8 and c.recurrence >= 0.5 and c.once >= FEW:
             return CORRECTED
@@ -106,8 +114,7 @@ class Trust:
         if self.verdict == CONSTANT:
             return 0.0, 0.0
         if self.verdict not in UNPROVEN:
-            low, high = interval(self.c2, self.jackknife)
-            return max(0.0, low), min(units, high)
+            return clipped(*interval(self.c2, self.jackknife), units)
         low = min(self.c2, lower_bound(c, self.error, error_of(self._without[1], c.samples)))
         if self.verdict != EXTRAPOLATED:
             return low, upper_bound(self.rare, self.c2, self.error)

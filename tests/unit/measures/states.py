@@ -41,11 +41,14 @@ def table_of_bits(
     return tally.add(tally.init(Site("layer")), chunk)
 
 
-def fields(samples: int, positions: int, units: int, seed: int, spread: float = 0.7) -> NDArray[np.int64]:
-    """Patterns (samples, positions) that resemble each other within a sample, as those of images do."""
+def fields(
+    samples: int, positions: int, units: int, seed: int, spread: float = 0.7, shared: float = 0.0
+) -> NDArray[np.int64]:
+    """Patterns (samples, positions) that resemble each other within a sample, as those of images do; `shared` makes units alike."""
     rng = np.random.default_rng(seed)
+    common = rng.normal(size=(samples, positions, 1)) * shared
     level = rng.normal(size=(samples, 1, units)) * spread + np.linspace(-1, 1, units)
-    return ((level + rng.normal(size=(samples, positions, units)) > 0) << np.arange(units)).sum(-1)
+    return ((level + common + rng.normal(size=(samples, positions, units)) > 0) << np.arange(units)).sum(-1)
 
 
 def one_after_the_other(samples: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], ...]:

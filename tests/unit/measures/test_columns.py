@@ -13,7 +13,7 @@ from layerscope._errors import FileFormatError
 from layerscope.measures import entropy
 from layerscope.measures._columns import Columns, sample_aware
 from layerscope.measures._jackknife import error_of, without_each
-from layerscope.measures._rates import allowed_bits, allowed_without_each, bits_of, rates_of
+from layerscope.measures._rates import allowed_bits, allowed_in_the_long_run, bits_of, rates_of
 from layerscope.measures._special import recurrence_tail
 from layerscope.tallies import StateCounts, StateTable
 from tests.unit.measures.states import bits_of as patterns_in_bits
@@ -68,7 +68,7 @@ def test_leaving_out_a_sample_is_counting_the_others(samples: list[list[int]]) -
     value = table_of_lists(samples)
     kept = value.kept.sifted().ids
     c1, plain = without_each(value, columns_of(value))
-    allowed = allowed_without_each(value)
+    allowed = allowed_in_the_long_run(value)[1]
     for at, g in enumerate(kept.tolist()):
         others = [np.array(s) for k, s in enumerate(samples) if k != g]
         assert c1[at] == pytest.approx(c1_by_definition(others), abs=1e-9)
