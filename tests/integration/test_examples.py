@@ -12,7 +12,7 @@ from tests.conftest import require
 require("torch")
 require("sklearn")
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
-OF_OTHERS = {"tensorstate_pytorch.py"}  # a published tutorial, as long as it is there; it has tests of its own
+OF_OTHERS = {"tensorstate_pytorch.py", "tensorstate_keras.py"}  # published tutorials with tests of their own
 
 
 def test_there_are_examples() -> None:

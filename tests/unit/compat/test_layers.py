@@ -338,15 +338,22 @@ def test_the_abstract_probe_cannot_be_made() -> None:
         ts.AbstractStateCapture("x")  # type: ignore[abstract]
 
 
-def test_the_keras_layer_is_no_name_yet_and_says_so() -> None:
-    for module in (ts, ts.Layers, ts.TensorState):
-        assert "StateCapture" not in dir(module)
-        with pytest.raises(ImportError, match=r"StateCapture, the Keras layer, is not supported yet.*StateCaptureHook"):
-            _ = module.StateCapture
-    with pytest.raises(ImportError, match="not supported yet"):
-        from layerscope.compat.tensorstate import StateCapture  # noqa: F401  # pyright: ignore[reportAttributeAccessIssue]
+def test_the_keras_layer_is_there_when_asked_for() -> None:
+    code = (
+        "import sys, layerscope.compat.tensorstate as ts; assert 'keras' not in sys.modules;"
+        "assert all(module.StateCapture.__name__ == 'StateCapture' for module in (ts, ts.Layers, ts.TensorState))"
+    )
+    require("keras")
+    subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="has no 'StateCaptures'"):
         _ = ts.StateCaptures  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_without_keras_the_keras_layer_says_so() -> None:
+    code = "import sys; sys.modules['keras'] = None; from layerscope.compat.tensorstate import StateCapture"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "ImportError: StateCapture is a layer of Keras 3, which is not installed: pip install keras" in ran.stderr
 
 
 def test_importing_it_loads_no_framework() -> None:

@@ -25,8 +25,14 @@ TABLE = StateTable(threshold=0.0)
 
 def __getattr__(name: str) -> Any:
     if name == "StateCapture":  # a Keras layer: Keras and its backend load when it is first asked for
-        from .keras import StateCapture
-
+        try:
+            from .keras import StateCapture
+        except ModuleNotFoundError as error:
+            if error.name != "keras":
+                raise
+            raise ImportError(  # no AttributeError: `from … import StateCapture` would swallow the reason
+                "StateCapture is a layer of Keras 3, which is not installed: pip install keras, and TensorFlow, JAX or PyTorch with it."
+            ) from error
         return StateCapture
     raise AttributeError(f"layerscope.compat.tensorstate has no {name!r}")
 

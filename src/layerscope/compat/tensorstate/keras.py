@@ -101,7 +101,8 @@ class StateCapture(keras.layers.Layer, AbstractStateCapture):
                 tensor = self._chosen(tensors)
                 TAKES[BACKEND](self, tensor, self._unit_axis(tuple(tensor.shape), axis))
         except Exception as error:
-            if BACKEND != "jax" or not (compiles := _jax_compiles(tensors)) and _stateless() is None:
+            compiles = _jax_compiles(tensors)
+            if not compiles and (BACKEND != "jax" or _stateless() is None):
                 raise
             if compiles and not isinstance(error, SiteError):
                 _send_from_jax(partial(self._lost, error))
@@ -248,7 +249,7 @@ def _check_place(name: str) -> None:
             f"{name}: this layer runs inside a recurrent layer, which calls it once more than there are steps, so every count would be wrong. "
             f"Probe the recurrent layer, or {instead}"
         )
-    if BACKEND == "tensorflow" and _running(None, "parallel_for/pfor.py"):
+    if BACKEND == "tensorflow" and _running("_pfor_impl", "parallel_for/control_flow_ops.py"):
         raise SiteError(
             f"{name}: vectorized_map runs this layer for one sample and lets the others follow without it. Use map_fn there, or {instead}"
         )
