@@ -10,7 +10,7 @@ from typing import Any
 from .._errors import SiteError
 from .._site import WHOLE, Axes, Site
 from ._graph import Graph, Kind, Value
-from ._layer import Layer, Layers
+from ._layer import Layer, Layers, Role
 from ._operations import Went
 from .primitives import jax as primitives
 from .primitives.jax import WrittenOut, written_out
@@ -107,14 +107,16 @@ class _Reader:
         places: dict[Site, Place] = {}
         axes: dict[Site, int] = {}
         twins = {self.graph.keys[site]: site for site in self.tapped}
-        for layer in self.graph.found():
+        found = self.graph.found()
+        roles = {self.graph.keys[x.site]: x.role for x in reversed(found) if x.site not in self.tapped}
+        for layer in found:
             if only_taps and layer.site not in self.tapped:
                 continue
             key = self.graph.keys[layer.site]
             places[layer.site] = place = self.places[key]
             layer, axes[layer.site] = self._samples_first(layer, place, key)
-            if layer.site in self.tapped and not layer.unfit:
-                layer = replace(layer, left_out="")
+            if layer.site in self.tapped:  # what the user named is read, whatever it is
+                layer = replace(layer, role=roles.get(key, Role.OTHER), left_out=layer.unfit)
             elif not layer.left_out and key in twins:
                 layer = replace(layer, left_out=f"same values as {twins[key]}")
             layers.append(layer)
@@ -201,6 +203,8 @@ class _Reader:
                 knowns = [self._known(env, atom) for atom in equation.invars]
                 said = primitives.read(equation, [k.varies for k in knowns], [k.number for k in knowns])
                 self._simple(said, equation, env, place, knowns)
+                if name in ("convert_element_type", "broadcast_in_dim") and knowns[0].number is not None:
+                    env[equation.outvars[0]] = replace(env[equation.outvars[0]], number=knowns[0].number)
             at += 1
 
     def _simple(

@@ -19,7 +19,7 @@ import numpy as np
 from jax.extend import core
 
 from .._errors import DtypeError, ShapeError, SiteError
-from .._site import WHOLE, Activations, Chunk
+from .._site import Activations, Chunk
 from ..inventory import Layer, Layers
 from ..inventory.jax import Listing, listing
 from ..inventory.program.jax import exposed
@@ -93,7 +93,7 @@ class JaxProbe(AbstractProbe):
     def __enter__(self) -> Self:
         leaves = jax.tree.leaves(self._net.parameters)
         if self._where is None:
-            self._parameters = leaves
+            self._parameters = [leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf) for leaf in leaves]
         else:
             target = _replicated(self._where) if isinstance(self._where, jax.sharding.Sharding) else self._where
             self._parameters = [jax.device_put(leaf, target) for leaf in leaves]
@@ -127,6 +127,7 @@ class JaxProbe(AbstractProbe):
             output, values = program.run(program.consts, self._parameters, leaves)
             found: dict[Layer, Any] = {}
             for layer, value in zip(layers, values, strict=True):
+                _check_rows(layer, value.shape, size)
                 found[layer] = read(layer, hosted(layer, np.asarray(value), batch))
             return _first(output, count), found
         real, mask = counted(batch, size)
@@ -180,6 +181,12 @@ class JaxProbe(AbstractProbe):
             raise SiteError(
                 f"{net.model}: it decides in Python on values that are known only while it runs, so it cannot be compiled: "
                 f"{str(error).splitlines()[0]} Use jax.lax.cond or jnp.where, or leave that part out with ls.Data(…, forward=…)."
+            ) from error
+        except TypeError as error:
+            if not re.search("(positional|keyword) argument", str(error)):
+                raise
+            raise SiteError(
+                f"{net.model}: it cannot be called with what the data gives: {error}. Say how with ls.Data(…, forward=lambda model, x: …)."
             ) from error
         found = listing(closed, len(parameters), size, mapped=net.mapped, inputs=inputs, only_taps=net.only_taps)
         return _Traced(closed, found, len(closed.jaxpr.outvars), size)
@@ -402,15 +409,17 @@ def _first(output: Any, samples: int) -> Any:
 
 
 def _activations(layer: Layer, value: Any, size: int, real: Any, mask: Any) -> Activations:
-    """An activation while its program is traced.
-
-    **Raises:** `ShapeError` when it has another number of samples than the batch.
-    """
-    sample = layer.axes.sample
-    if value.shape[sample] != size:
-        raise ShapeError(
-            f"{layer.site or WHOLE}: axis {sample} of shape {value.shape} has {value.shape[sample]} entries, the batch has {size} samples. "
-            f"Say which axis is which with axes={{{layer.site.path!r}: ls.Axes(unit=…, sample=…)}}, or leave the site out with exclude=."
-        )
+    """An activation while its program is traced."""
+    _check_rows(layer, value.shape, size)
     threshold = 0.0 if layer.threshold is None else layer.threshold
     return Activations(value, layer.axes, jnp, threshold, mask, real=real)
+
+
+def _check_rows(layer: Layer, shape: tuple[int, ...], size: int) -> None:
+    """**Raises:** `ShapeError` when an activation has another number of samples than the batch."""
+    sample = layer.axes.sample
+    if shape[sample] != size:
+        raise ShapeError(
+            f"{layer.site}: axis {sample} of shape {shape} has {shape[sample]} entries, the batch has {size} samples. Say which axis is "
+            f"which with axes={{{layer.site.path!r}: ls.Axes(unit=…, sample=…)}}, or leave the site out with exclude=."
+        )

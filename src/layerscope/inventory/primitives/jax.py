@@ -31,7 +31,7 @@ FUNCTIONS: dict[str, str] = {
 NN = "jax/_src/nn/functions.py"
 """Where `jax.nn` is written; a path inside JAX, of which there is no public mark."""
 
-NAMES = {
+NAMES: dict[str, str] = {
     "logistic": "sigmoid",
     "convert_element_type": "to",
     "reduce_precision": "to",
@@ -127,7 +127,8 @@ def written_out(equation: Any) -> WrittenOut | None:
 
 def read(equation: Any, varies: Sequence[bool], numbers: Sequence[Any]) -> Said:
     """What an equation does; `varies` says which inputs depend on the model's, `numbers` the values of literals, None elsewhere."""
-    name, params = equation.primitive.name, equation.params
+    name: str = equation.primitive.name
+    params = equation.params
     ranks = [len(variable.aval.shape) for variable in equation.invars]
     rank = len(equation.outvars[0].aval.shape) if equation.outvars else 0
     if name == "dot_general":
