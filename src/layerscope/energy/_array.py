@@ -72,12 +72,8 @@ def beside(value: Array, array: Array) -> Array:
     if framework(value) in ("", framework(array)):
         return value
     xp = namespace(array)
-    dtype = array.dtype if value.dtype.kind == "f" else None
-    return (
-        xp.asarray(value, dtype=dtype, device=array.device)
-        if framework(array) == "torch"
-        else xp.asarray(value, dtype=dtype)
-    )
+    made = xp.asarray(value, device=array.device) if framework(array) == "torch" else xp.asarray(value)
+    return xp.astype(made, array.dtype) if "float" in str(made.dtype) else made
 
 
 def numbers(value: Array) -> NDArray[Any] | None:

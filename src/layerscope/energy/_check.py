@@ -30,8 +30,8 @@ class Certificate:
     **Measured, in float64 at `samples` states:** `convex` no negative curvature of a Lagrangian, by layer; `dead` how many directions of a state
     change nothing that the layer shows, on average, by layer; `largest_rise` of the energy in one of `steps` Euler steps of size `dt`, to be
     read against `tolerance`, what rounding alone can do.
-    **Besides:** `together` layers whose units depend on each other: with only some of their units clamped no step is proved to be safe;
-    `reasons` why something is not proved; `guarantee` all of it in a sentence.
+    **Besides:** `sound` no reason speaks against a guarantee at all; `together` layers whose units depend on each other, where clamping only some
+    of them voids it; `reasons` why something is not proved; `guarantee` all of it in a sentence.
     """
 
     symmetric: bool
@@ -45,13 +45,14 @@ class Certificate:
     dt: float
     steps: int
     samples: int
+    sound: bool
     together: tuple[str, ...]
     reasons: tuple[str, ...]
 
     @property
     def guarantee(self) -> str:
-        if not self.symmetric or not all(self.convex.values()):
-            return "no guarantee: " + "; ".join(self.reasons)
+        if not self.sound:
+            return "no guarantee: there is no proof for " + "; ".join(self.reasons)
         held = [f"Euler with dt up to {self.safe_step:.4g}"] if self.safe_step else []
         held += ["exact updates"] if self.exact else []
         what = " and ".join(held) or "only infinitely small steps"
@@ -121,9 +122,13 @@ def safe_step(ham: "HAM") -> tuple[Any, list[str]]:
     is convex, that is Σ (τ_l/dt − 1) ∇²L*_l ⪰ ∇²E_syn. As ∇²L*_l ⪰ 1/M_l, it is enough that dt ≤ 1 / λ_max(T^{-1/2} (1 + N) T^{-1/2}).
     **Source:** relative smoothness: Bauschke, Bolte & Teboulle 2017; Lu, Freund & Nesterov 2018.
     """
-    asymmetric = [f"{c.synapse} between {', '.join(c.layers)}" for c in ham.connections if not c.symmetric]
+    asymmetric = [
+        f"any descent, as the connection {c.synapse} between {', '.join(c.layers)} is asymmetric"
+        for c in ham.connections
+        if not c.symmetric
+    ]
     if asymmetric:
-        return 0.0, [f"any descent, as the connection {a} is asymmetric" for a in asymmetric]
+        return 0.0, asymmetric
     N, reasons = couplings(ham)
     if reasons:
         return 0.0, reasons
@@ -146,9 +151,7 @@ def exactness(ham: "HAM") -> list[str]:
         shapes = tuple(ham.layers[name].shape for name in c.layers)
         bends = synapse.coupling(shapes, [1.0] * len(shapes))
         concave = all(numbers(b) == 0 for row in bends for b in row)
-        if not c.symmetric:
-            reasons.append(f"any descent, as the connection {c.synapse} between {', '.join(c.layers)} is asymmetric")
-        elif not concave and (not synapse.alternates or len(set(c.layers)) < len(c.layers)):
+        if not concave and (not synapse.alternates or len(set(c.layers)) < len(c.layers)):
             reasons.append(f"exact updates, as the energy of {c.synapse} is not concave in one layer alone")
     return reasons
 
@@ -222,7 +225,7 @@ def curvatures(layer: "Layer", x: NDArray[Any]) -> NDArray[Any]:
     return np.linalg.eigvalsh((H + H.T) / 2)
 
 
-def certify(ham: "HAM", xs: Mapping[str, Any] | None, steps: int, samples: int, seed: int) -> Certificate:
+def certify(ham: "HAM", xs: Mapping[str, Any] | None, clamp: Any, steps: int, samples: int, seed: int) -> Certificate:
     """The certificate of a network; see `Certificate`."""
     plain = on_the_host(ham)
     states = (
@@ -241,16 +244,25 @@ def certify(ham: "HAM", xs: Mapping[str, Any] | None, steps: int, samples: int, 
 
     dt, no_step = safe_step(plain)
     no_exact, no_bound = exactness(plain), boundedness(plain)
-    curved = [f"any descent, as the Lagrangian of {name} is not convex" for name, fine in convex.items() if not fine]
+    against = [f"any descent, as the Lagrangian of {name} is not convex" for name, fine in convex.items() if not fine]
+    together = tuple(n for n, layer in plain.layers.items() if layer.lagrangian.axis)
+    held = plain.held(clamp, states)
+    against += [
+        f"any descent, as only some units of {name} are clamped, and they depend on each other"
+        for name in together
+        if name in held and _partly(held[name], len(plain.layers[name].shape))
+    ]
+    symmetric = all(c.symmetric for c in plain.connections)
+    sound = symmetric and not against
     tried = dt or 0.1 * min(layer.tau for layer in plain.layers.values())
-    run = plain.run(states, steps, Euler(tried), record="parts")
+    run = plain.run(states, steps, Euler(tried), clamp, record="parts")
     sizes = sum(np.abs(part) for parts in (run.layer_energies, run.synapse_energies) for part in parts.values())
     rise = float(np.diff(run.energies, axis=0).max(initial=-math.inf))
     return Certificate(
-        symmetric=all(c.symmetric for c in plain.connections),
+        symmetric=symmetric,
         bounded=not no_bound,
-        safe_step=0.0 if curved else float(dt),
-        exact=not no_exact and not curved,
+        safe_step=float(dt) if sound else 0.0,
+        exact=sound and not no_exact,
         convex=convex,
         dead=dead,
         largest_rise=max(rise, 0.0),
@@ -258,6 +270,12 @@ def certify(ham: "HAM", xs: Mapping[str, Any] | None, steps: int, samples: int, 
         dt=float(tried),
         steps=steps,
         samples=count,
-        together=tuple(n for n, layer in plain.layers.items() if layer.lagrangian.axis),
-        reasons=tuple(dict.fromkeys([*curved, *no_step, *no_exact, *no_bound])),
+        sound=sound,
+        together=together,
+        reasons=tuple(dict.fromkeys([*against, *no_step, *no_exact, *no_bound])),
     )
+
+
+def _partly(mask: NDArray[Any], rank: int) -> bool:
+    rows = mask.reshape(*mask.shape[: mask.ndim - rank], -1)
+    return bool((rows.any(-1) & ~rows.all(-1)).any())

@@ -274,13 +274,19 @@ class HAM:
         return safe_step(self)[0]
 
     def check(
-        self, xs: Mapping[str, Array] | None = None, steps: int = 60, samples: int = 16, seed: int = 0
+        self,
+        xs: Mapping[str, Array] | None = None,
+        clamp: Any = None,
+        steps: int = 60,
+        samples: int = 16,
+        seed: int = 0,
     ) -> Certificate:
         """What is proved and what is measured about the descent of this network: see `Certificate`.
 
-        **Arguments:** `xs` states to measure at, by default `samples` drawn ones of deviation 2; `steps` of the measured descent.
+        **Arguments:** `xs` states to measure at, by default `samples` drawn ones of deviation 2; `clamp` as `held` takes it; `steps` of the
+        measured descent.
         """
-        return certify(self, xs, steps, samples, seed)
+        return certify(self, xs, clamp, steps, samples, seed)
 
     def ledger(
         self, xs: Mapping[str, Array], steps: int, descent: AbstractDescent | float = 0.1, clamp: Any = None

@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +177,7 @@ def _checked_shape(name: str, shape: Any) -> tuple[int, ...]:
 
 
 @functools.cache
-def MakeLayer(lagrangian_factory: Callable[..., AbstractLagrangian], name: str | None = None) -> type[Layer]:
+def MakeLayer(lagrangian_factory: Callable[..., AbstractLagrangian], name: str | None = None) -> type[Any]:
     """A class of layers with one kind of Lagrangian, whose arguments its constructor takes.
 
     `ExpLayer = MakeLayer(LExp, "exp_layer")`; then `ExpLayer((5,), tau=2.0, beta=3.0)`. It is a real class: it has a docstring, `isinstance`
@@ -217,7 +217,7 @@ def MakeLayer(lagrangian_factory: Callable[..., AbstractLagrangian], name: str |
             "__module__": __name__,
         },
     )
-    return cast("type[Layer]", node(cls))
+    return node(cls)
 
 
 def _blank(lagrangian_factory: Callable[..., AbstractLagrangian], name: str | None) -> Layer:

@@ -20,8 +20,9 @@ class Windows:
 
     **Arguments:** `grid` the spatial sizes; `size` and `stride` of a window, one number an axis; `padding` "same" (as many windows as the
     stride fits into the grid), "valid" (no window leaves the grid), or how far windows may leave it.
-    **Gives:** `shape`, how many windows lie along each axis; `inside` (windows, places of a window), which place of the grid each is, the
-    number of places where it lies outside; `outside` (places of the grid, places of a window), which place of which window lies there.
+    **Gives:** `shape`, how many windows lie along each axis; `inside` (windows × places of a window), which place of the grid each is, the
+    number of places where it lies outside; `outside` (places of the grid × places of a window), which place of which window lies there;
+    `leaves_grid` whether some window reaches outside.
     """
 
     grid: tuple[int, ...]
@@ -31,6 +32,7 @@ class Windows:
     shape: tuple[int, ...] = field(init=False, compare=False)
     inside: NDArray[Any] = field(init=False, compare=False, repr=False)
     outside: NDArray[Any] = field(init=False, compare=False, repr=False)
+    leaves_grid: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if not len(self.grid) == len(self.size) == len(self.stride):
@@ -53,8 +55,10 @@ class Windows:
                 )
             starts.append(range(-low, -low + count * s, s))
         object.__setattr__(self, "shape", tuple(map(len, starts)))
-        object.__setattr__(self, "inside", self._inside(starts))
-        object.__setattr__(self, "outside", self._outside())
+        inside = self._inside(starts)
+        object.__setattr__(self, "inside", inside.ravel())
+        object.__setattr__(self, "outside", self._outside(inside).ravel())
+        object.__setattr__(self, "leaves_grid", bool(np.any(inside == math.prod(self.grid))))
 
     def _margin(self) -> int:
         if self.padding == "valid":
@@ -71,31 +75,31 @@ class Windows:
         number = np.ravel_multi_index(tuple(np.moveaxis(np.where(within[..., None], place, 0), -1, 0)), self.grid)
         return np.where(within, number, math.prod(self.grid))
 
-    def _outside(self) -> NDArray[Any]:
-        windows, places = len(self.inside), math.prod(self.size)
+    def _outside(self, inside: NDArray[Any]) -> NDArray[Any]:
+        windows, places = len(inside), math.prod(self.size)
         count = math.prod(self.grid)
         table = np.full((count + 1, places), windows * places)
-        table[self.inside, np.arange(places)] = np.arange(windows * places).reshape(windows, places)
+        table[inside, np.arange(places)] = np.arange(windows * places).reshape(windows, places)
         return table[
             :count
         ]  # a place is the k-th of at most one window, so nothing was overwritten but the row outside
 
     def cut(self, x: Array) -> Array:
         """(batch, places, channels) to (batch, windows, places of a window, channels)."""
-        return _look_up(x, self.inside)
+        rows = _look_up(x, self.inside, self.leaves_grid)
+        return namespace(x).reshape(rows, (x.shape[0], math.prod(self.shape), math.prod(self.size), x.shape[2]))
 
     def join(self, y: Array) -> Array:
         """The transpose of `cut`: (batch, windows, places of a window, channels) summed to (batch, places, channels)."""
         xp = namespace(y)
-        flat = xp.reshape(y, (y.shape[0], y.shape[1] * y.shape[2], y.shape[3]))
-        return xp.sum(_look_up(flat, self.outside), axis=2)
+        batch, windows, places, channels = y.shape
+        rows = _look_up(xp.reshape(y, (batch, windows * places, channels)), self.outside, True)
+        return xp.sum(xp.reshape(rows, (batch, math.prod(self.grid), places, channels)), axis=2)
 
 
-def _look_up(x: Array, table: NDArray[np.int64]) -> Array:
-    """Rows of x (batch, n, channels) by number; number n is a row of zeros."""
+def _look_up(x: Array, table: NDArray[Any], beyond: bool) -> Array:
+    """Rows of x (batch, n, channels) by number; `beyond`: number n is there too, a row of zeros."""
     xp = namespace(x)
-    batch, n, channels = x.shape
-    if (table == n).any():
+    if beyond:
         x = xp.concat([x, xp.zeros_like(x[:, :1])], axis=1)
-    rows = xp.take(x, beside(table.ravel(), x), axis=1)
-    return xp.reshape(rows, (batch, *table.shape, channels))
+    return xp.take(x, beside(table, x), axis=1)

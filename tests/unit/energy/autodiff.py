@@ -39,6 +39,11 @@ def host(x: Any) -> NDArray[Any]:
     return np.asarray(x.detach() if hasattr(x, "detach") else x)
 
 
+def compiled(framework: str, f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f` compiled by JAX, which would else compile every operation alone; unchanged elsewhere."""
+    return require("jax").jit(f) if framework == "jax" else f
+
+
 def gradient(framework: str, f: Callable[[Any], Any], x: Any) -> NDArray[Any]:
     """∇f at x, for f that gives one number."""
     if framework == "torch":
@@ -50,7 +55,7 @@ def gradient(framework: str, f: Callable[[Any], Any], x: Any) -> NDArray[Any]:
         return torch.autograd.grad(result, leaf, materialize_grads=True)[0].numpy()
     jax = require("jax")
     with double("jax"):
-        return np.asarray(jax.grad(f)(array("jax", x)))
+        return np.asarray(jax.jit(jax.grad(f))(array("jax", x)))
 
 
 def hessian(framework: str, f: Callable[[Any], Any], x: Any) -> NDArray[Any]:
@@ -60,4 +65,4 @@ def hessian(framework: str, f: Callable[[Any], Any], x: Any) -> NDArray[Any]:
         return torch.autograd.functional.hessian(f, torch.tensor(np.array(x), dtype=torch.float64)).numpy()
     jax = require("jax")
     with double("jax"):
-        return np.asarray(jax.hessian(f)(array("jax", x)))
+        return np.asarray(jax.jit(jax.hessian(f))(array("jax", x)))
