@@ -88,6 +88,10 @@ class Axes:
             )
         return tuple(size for axis, size in enumerate(shape) if axis not in taken)
 
+    def among(self, rank: int) -> int:
+        """The unit axis, counted among the axes of one sample."""
+        return self.unit % rank - (self.sample % rank < self.unit % rank)
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -135,7 +139,8 @@ class Activations:
     **Arguments:** `values` the tensor of any framework; `axes` its roles; `xp` the array namespace it obeys (`numpy`, `jax.numpy`, …);
     `threshold` above which a unit fires here; `mask` (samples, positions) as a tensor of the same framework, or None; `host` the same
     memory as a NumPy array where the host can see it without a copy (`dtype` then names a type NumPy lacks, such as bfloat16); `real`
-    (samples,) as a tensor of the same framework, False where a compiled forward of fixed size is padded, or None.
+    (samples,) as a tensor of the same framework, False where a compiled forward of fixed size is padded, or None; `grid` the alignment of
+    the transformations (`len(grid)` T of them) where every sample comes T times in a row, or None.
     """
 
     values: Any
@@ -146,6 +151,7 @@ class Activations:
     host: NDArray[Any] | None = None
     dtype: str | None = None
     real: Any = None
+    grid: Any = None
 
     @classmethod
     def of(
@@ -167,7 +173,7 @@ class Chunk:
 
     **Arguments:** `arrays` by name, of any framework (rows beyond the real samples are padding); `samples`; `positions` sizes of the
     activation's position axes; `units` size of its unit axis; `threshold` of the site; `forward_samples` rows of the forward, padding
-    included, where it is not known whose they are.
+    included, where it is not known whose they are; `unit` which of a sample's axes counts its units.
     """
 
     arrays: Mapping[str, Any]
@@ -176,12 +182,14 @@ class Chunk:
     units: int = 0
     threshold: float = 0.0
     forward_samples: int | None = None
+    unit: int = 0
 
     @classmethod
     def of(cls, arrays: Mapping[str, Any], a: Activations, samples: Samples) -> "Chunk":
         """What was read from these activations, which are those of these samples."""
         shape = tuple(int(size) for size in a.values.shape)
-        return cls(arrays, samples, a.axes.positions(shape), shape[a.axes.unit], a.threshold, shape[a.axes.sample])
+        positions, unit = a.axes.positions(shape), a.axes.among(len(shape))
+        return cls(arrays, samples, positions, shape[a.axes.unit], a.threshold, shape[a.axes.sample], unit)
 
     def rows_mask(self, rows: int | None, site: Site) -> NDArray[np.bool_] | None:
         """Which rows count, (samples, rows a sample), or None when all do; `rows` is None where a state spans masked positions."""

@@ -14,6 +14,7 @@ from layerscope._errors import ShapeError, ThresholdError
 from layerscope._site import Activations, Chunk, Samples, Site
 from layerscope.kernels import reference
 from layerscope.tallies import AbstractTally, GridMoments, KeptSamples, Moments, PackedRows, StateTable
+from layerscope.tallies._grid import ALL
 from layerscope.testing import check_tally, random_chunks
 
 TALLIES = [
@@ -36,7 +37,8 @@ def test_tallies_obey_the_law(tally: AbstractTally[Any], seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("T", [1, 4])
 def test_the_grid_obeys_the_law(seed: int, T: int) -> None:
-    check_tally(GridMoments(), seed, chunks=random_chunks(GridMoments(), seed, T=T))
+    for tally in (GridMoments(), GridMoments("variance"), GridMoments(pool="mean"), GridMoments(strata="label")):
+        check_tally(tally, seed, chunks=random_chunks(tally, seed, T=T))
 
 
 # --- canaries: each breaks one law, and the check must see it -------------------------------------------------------------------------
@@ -266,10 +268,11 @@ def test_the_grid_is_the_full_tensor(seed: int, T: int, r: int) -> None:
         part = x[at : at + r].reshape(-1, D)
         ids = np.arange(at, min(at + r, samples), dtype=np.int64)
         value = tally.add(value, Chunk(tally.read(Activations.of(part)), Samples(ids, transformations=T), (), D))
-    np.testing.assert_allclose(value.m2, x.var(0) * samples, rtol=1e-9)
+    sums = value.by[ALL]
+    np.testing.assert_allclose(sums.m2, x.var(0) * samples, rtol=1e-9)
     if T > 1:
-        np.testing.assert_allclose(value.rows_var / samples, x.var(1, ddof=1).mean(0), rtol=1e-9)
-        np.testing.assert_allclose(value.rows_std / samples, x.std(1, ddof=1).mean(0), rtol=1e-9)
+        np.testing.assert_allclose(sums.rows_var / samples, x.var(1, ddof=1).mean(0), rtol=1e-9)
+        np.testing.assert_allclose(sums.rows_std / samples, x.std(1, ddof=1).mean(0), rtol=1e-9)
 
 
 def test_moments_of_a_long_batch_keep_their_digits() -> None:

@@ -2,9 +2,11 @@
 
 from ._abstract import AbstractTally as AbstractTally
 from ._abstract import to_numpy as to_numpy
+from ._grid import Grid as Grid
 from ._grid import GridMoments as GridMoments
 from ._grid import GridSums as GridSums
 from ._kept import KeptSamples as KeptSamples
+from ._kept import places as places
 from ._moments import Moments as Moments
 from ._moments import UnitMoments as UnitMoments
 from ._rows import PackedRows as PackedRows

@@ -7,6 +7,7 @@ from ._affine import rotate as rotate
 from ._affine import scale as scale
 from ._affine import shear as shear
 from ._affine import translate as translate
+from ._alignment import Alignment as Alignment
 from ._chain import Chain as Chain
 from ._custom import Custom as Custom
 from ._custom import Draw as Draw
