@@ -42,4 +42,12 @@ from ._ham import HAM as HAM
 from ._descent import Run as Run
 from ._descent import Safe as Safe
 from ._descent import Settled as Settled
+from ._attractors import Attractors as Attractors
+from ._check import Certificate as Certificate
+from ._ledger import Ledger as Ledger
+from ._memory import Memory as Memory
+from ._memory import Recall as Recall
+from ._retrieval import Retrieval as Retrieval
+from ._attractors import attractors as attractors
 from ._tree import leaves as leaves
+from ._memory import memory as memory

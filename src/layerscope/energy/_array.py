@@ -77,7 +77,7 @@ def beside(value: Array, array: Array) -> Array:
 
 
 def numbers(value: Array) -> NDArray[Any] | None:
-    """The values of a number or array on the host, in float64 where they are real; None while a compiler traces them."""
+    """The values of a number or array on the host, floats in float64; None while a compiler traces them."""
     match framework(value):
         case "torch":
             from .torch import on_the_host
@@ -88,7 +88,8 @@ def numbers(value: Array) -> NDArray[Any] | None:
 
             return on_the_host(value)
         case _:
-            return np.asarray(value, np.float64)
+            known: NDArray[Any] = np.asarray(value)
+            return known.astype(np.float64) if known.dtype.kind == "f" else known
 
 
 def total(values: Array, rank: int | None) -> Array:

@@ -1,0 +1,237 @@
+r"""A memory of patterns that completes what it is shown: a softmax (modern Hopfield) network that says what it did.
+
+The energy of a state v is $E = -\frac{1}{\beta}\ln\sum_k e^{-\frac{\beta}{2}\lVert v - \xi_k\rVert^2}$ in normalised units: a layer of pixels and a hidden
+softmax layer that sees $v\cdot\xi_k - \tfrac12\lVert\xi_k\rVert^2$.  With distances instead of plain products a pattern is not preferred for its length, which is where
+memories built by hand go wrong.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._errors import DataError, ShapeError
+from ._array import Array, beside, common_framework, framework, namespace, numbers
+from ._descent import Exact
+from ._ham import HAM
+from ._lagrangians import LSoftmax
+from ._layers import IdentityLayer
+from ._synapses import HiddenSynapse
+
+KEPT = 0.9
+"""How much weight a stored pattern shall keep when it is shown itself."""
+SHARE = 0.95
+"""Of how many of the patterns β = "auto" asks that."""
+SAMPLE = 1000
+"""Patterns that β = "auto" looks at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recall:
+    """What a memory made of queries; arrays in the framework of the patterns, a row a query, states in the units of the patterns.
+
+    **Gives:** `states` (queries, *shape); `energy` at the end, in normalised units; `steps` exact updates until nothing moved, `converged`;
+    `nearest` the number of the stored pattern nearest to the state, and how near: `overlap`, the cosine of the two around the mean pattern, and `margin`,
+    how much farther the second nearest is, in the units of the patterns (inf with one pattern); `weights` (queries, patterns) of the
+    stored patterns in the state; `regime` "single" where one pattern has at least 0.9 of the weight, "global" where even half of all patterns have
+    less, else "metastable", a mean of a few; `baseline` (queries, *shape) and `baseline_nearest`, what plain nearest neighbour on the known part gives.
+    """
+
+    states: Array
+    energy: Array
+    steps: Array
+    converged: Array
+    nearest: Array
+    overlap: Array
+    margin: Array
+    weights: Array
+    regime: tuple[str, ...]
+    baseline: Array
+    baseline_nearest: Array
+    normalised: str
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(
+            f"{self.regime.count(kind)} {kind}" for kind in ("single", "metastable", "global") if kind in self.regime
+        )
+        same = int((_host(self.nearest) == _host(self.baseline_nearest)).sum())
+        return (
+            f"{len(self.regime)} queries: {kinds}; {int(_host(self.converged).sum())} converged in at most {int(_host(self.steps).max(initial=0))} steps; "
+            f"{same} at the pattern that nearest neighbour finds. {self.normalised}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """Stored patterns, made by `memory`.
+
+    **Gives:** `ham` the network, of a layer "v" in normalised units; `beta`; `centre` and `scale`, with which v = (pattern − centre) / scale; `shape` of a
+    pattern; `normalised` all of this in a sentence.
+    """
+
+    ham: HAM
+    patterns: Array
+    beta: Any
+    centre: Array
+    scale: Any
+    shape: tuple[int, ...]
+    normalised: str
+
+    def __repr__(self) -> str:
+        return f"memory of {len(self.patterns)} patterns of shape {self.shape}. {self.normalised}"
+
+    def retrieve(self, queries: Array, clamp: Any = None, tolerance: float = 1e-6, most: int = 100) -> Recall:
+        """What the memory makes of queries (queries, *shape), or of one query (*shape).
+
+        **Arguments:** `clamp` what is known: a boolean array of the shape of a pattern or of the queries, True where the query holds; known parts keep their
+        bits, and what is not known starts at the mean of the patterns weighted by how well their known part fits, whatever the query holds there.
+        None: everything may move, from the query. `tolerance` of |∂E/∂v| in normalised units; `most` exact updates.
+        **Raises:** `ShapeError` for queries of another shape, `DataError` for known values that are NaN or infinite.
+        """
+        xp = namespace(self.patterns)
+        like = self.patterns
+        asked = beside(queries, like)
+        if tuple(asked.shape[-len(self.shape) :]) != self.shape or asked.ndim > len(self.shape) + 1:
+            raise ShapeError(
+                f"retrieve: patterns have shape {self.shape}, queries must be (queries, *{self.shape}); got {tuple(asked.shape)}."
+            )
+        asked = xp.reshape(xp.astype(asked, like.dtype), (-1, math.prod(self.shape)))
+        known = _known(clamp, asked, self.shape)
+        if not np.isfinite(_host(asked)[_host(known)]).all():
+            raise DataError(
+                "retrieve: some known values of the queries are NaN or infinite. Leave them out with `clamp`."
+            )
+
+        v = xp.where(known, (asked - self.centre) / self.scale, xp.zeros_like(asked))
+        synapse = cast("HiddenSynapse", self.ham.synapses["patterns"])
+        stored: Any = synapse.Ws[0].T
+        # squared distances on what is known: a matrix product each for v², vξ and ξ²
+        mask = xp.astype(known, like.dtype)
+        far = xp.sum(v * v, axis=1)[:, None] - 2 * (v @ stored.T) + mask @ (stored * stored).T
+        softmax = LSoftmax(self.beta)
+        start, held = v, None
+        if clamp is not None:
+            start = xp.where(known, v, softmax.activation(-far / 2) @ stored)
+            held = {"v": known}
+        settled = self.ham.until({"v": start}, tolerance, most, Exact(), held)
+        end = settled.states["v"]
+        hidden = synapse.seen([end], [1])
+        weights = softmax.activation(hidden)
+        distance = xp.sum(end * end, axis=1)[:, None] - 2 * hidden  # ‖v − ξ‖²
+        near = xp.argmin(distance, axis=1)
+        base = xp.argmin(far, axis=1)
+        states = (
+            xp.where(known, asked, end * self.scale + self.centre)
+            if clamp is not None
+            else end * self.scale + self.centre
+        )
+        rows = _host(distance)
+        ordered = np.sqrt(np.maximum(np.sort(rows, axis=1)[:, :2], 0)) * float(_host(self.scale))
+        gap = ordered[:, 1] - ordered[:, 0] if rows.shape[1] > 1 else np.full(len(rows), np.inf)
+        closest = xp.take(stored, near, axis=0)
+        overlap = xp.sum(end * closest, axis=1) / xp.sqrt(xp.sum(end * end, axis=1) * xp.sum(closest * closest, axis=1))
+        shape = (len(_host(near)), *self.shape)
+        return Recall(
+            xp.reshape(states, shape), settled.energy, settled.steps, settled.converged, near, overlap,
+            beside(gap, like), weights, tuple(_regime(row) for row in _host(weights)),
+            xp.reshape(xp.take(self.patterns, base, axis=0), shape), base, self.normalised,
+        )  # fmt: skip
+
+
+def memory(patterns: Array, beta: float | str = "auto") -> Memory:
+    """Stores patterns (patterns, *shape) as they are, to be retrieved.
+
+    **Arguments:** `beta` how sharply the memory tells patterns apart, in normalised units; "auto" is the smallest β at which 95 % of the patterns keep 0.9
+    of the weight when they are shown themselves. Smaller β mixes similar patterns, which may complete an unseen one better.
+    **Gives:** a `Memory`. Patterns are centred at their mean and divided by the root mean square of their distance from it, all by the same number;
+    states come back in the units of the patterns.
+    **Raises:** `DataError` for patterns that are not finite, or that are all the same.
+    """
+    xp = namespace(patterns)
+    if not framework(patterns) or patterns.ndim < 2 or len(patterns) == 0:
+        raise DataError("memory: give patterns as one array (patterns, *shape), such as images (1000, 8, 8).")
+    shape = tuple(patterns.shape[1:])
+    rows: Any = xp.reshape(patterns, (len(patterns), math.prod(shape)))
+    if "float" not in str(rows.dtype):
+        rows = xp.astype(rows, xp.float64 if framework(rows) == "numpy" else xp.float32)
+    if not np.isfinite(_host(rows)).all():
+        raise DataError("memory: some patterns are NaN or infinite. Leave them out.")
+    centre = xp.mean(rows, axis=0)
+    apart = rows - centre
+    scale = float(_host(xp.sqrt(xp.mean(xp.sum(apart * apart, axis=1)))))
+    if not scale > 0:
+        if len(rows) > 1:
+            raise DataError(f"memory: all {len(rows)} patterns are the same. There is nothing to tell apart.")
+        scale = 1.0
+    unit = apart / scale
+    sharp, how = (_sharpness(_host(unit)), "chosen") if beta == "auto" else (beta, "given")
+    if isinstance(sharp, str):
+        raise ValueError(f'memory: beta must be a number above 0 or "auto", got {beta!r}.')
+    ham = HAM(
+        {"v": IdentityLayer((unit.shape[1],))},
+        {"patterns": HiddenSynapse(unit.T, LSoftmax(sharp), -xp.sum(unit * unit, axis=1) / 2)},
+        [(("v",), "patterns")],
+    )
+    said = (
+        f"Patterns were centred at their mean and divided by {scale:.4g}, the root mean square of their distance from it; beta = {float(sharp):.4g} ({how}) "
+        "is meant in these units, and states are given back in yours."
+    )
+    return Memory(ham, rows, sharp, centre, scale, shape, said)
+
+
+def _sharpness(unit: NDArray[Any]) -> float:
+    """The least β at which `SHARE` of the patterns keep `KEPT` of the weight when shown themselves; equal patterns count as one."""
+    distinct = np.unique(unit, axis=0)
+    if len(distinct) == 1:
+        return 1.0
+    some = distinct[np.random.default_rng(0).permutation(len(distinct))[:SAMPLE]]
+    far = (some**2).sum(1)[:, None] - 2 * some @ distinct.T + (distinct**2).sum(1)[None, :]
+    far = np.maximum(far, 0)
+
+    def kept(beta: float) -> float:
+        weight = 1 / np.exp(-beta / 2 * far).sum(1)  # its own distance is 0
+        return float((weight >= KEPT).mean())
+
+    low, high = 0.0, 1.0
+    while kept(high) < SHARE:
+        low, high = high, 2 * high
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if kept(middle) >= SHARE else (middle, high)
+    return float(high)
+
+
+def _regime(weights: NDArray[Any]) -> str:
+    ordered = np.sort(weights)[::-1]
+    needed = 1 + int((np.cumsum(ordered) < 0.9 * ordered.sum()).sum())  # patterns that make up 0.9
+    if needed == 1:
+        return "single"
+    return "global" if needed > len(weights) / 2 else "metastable"
+
+
+def _known(clamp: Any, asked: Array, shape: tuple[int, ...]) -> Array:
+    xp = namespace(asked)
+    if clamp is None:
+        return xp.ones_like(asked, dtype=xp.bool)
+    mask = (
+        beside(np.asarray(clamp), asked)
+        if framework(clamp) != "torch" and common_framework(asked) == "torch"
+        else clamp
+    )
+    mask = xp.astype(xp.asarray(mask), xp.bool)
+    if tuple(mask.shape) not in (shape, (asked.shape[0], *shape)):
+        raise ShapeError(
+            f"retrieve: clamp has shape {tuple(mask.shape)}; it must be {shape}, or {(asked.shape[0], *shape)} with one a query."
+        )
+    return xp.broadcast_to(xp.reshape(mask, (-1, asked.shape[1])), asked.shape)
+
+
+def _host(value: Any) -> NDArray[Any]:
+    known = numbers(value)
+    if known is None:
+        raise DataError(
+            "memory: patterns and queries must be real arrays; a compiler is tracing them. Call it outside of jit."
+        )
+    return known
