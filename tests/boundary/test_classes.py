@@ -36,7 +36,11 @@ def inherited(trees: dict[Path, ast.Module]) -> list[str]:
             asname or name
             for line in imports(path, tree)
             if line.module.partition(".")[0] != "layerscope"
-            for name, asname in (line.names or ((line.module.partition(".")[0], None),))
+            for name, asname in line.names
+        }
+        whole = (alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names)
+        foreign |= {
+            alias.asname or alias.name.partition(".")[0] for alias in whole if not alias.name.startswith("layerscope")
         }
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
@@ -83,6 +87,7 @@ LEGAL = {
     "_leaf.py": "from ._abstract import AbstractMeasure\nclass Entropy(AbstractMeasure[int]): ...\n",
     "_errors.py": "class Root(Exception): ...\nclass Leaf(Root, ValueError): ...\nclass Lower(Leaf): ...\n",
     "_foreign.py": "from torch import nn\nclass Probe(nn.Entropy): ...\n",
+    "_alias.py": "import equinox as eqx\nimport torch.nn\nclass Net(eqx.Entropy): ...\nclass Twin(torch.nn.Entropy): ...\n",
 }
 
 
@@ -95,6 +100,7 @@ def test_a_legal_tree_passes(tmp_path: Path) -> None:
     [
         "from ._leaf import Entropy\nclass Renyi(Entropy): ...",
         "from . import _leaf\nclass Renyi(_leaf.Entropy): ...",
+        "import layerscope._leaf as leaf\nclass Renyi(leaf.Entropy): ...",
         "class Base: ...\nclass Renyi(Base): ...",
         "class AbstractInNameOnly: ...\nclass Renyi(AbstractInNameOnly): ...",
         "class Base: ...\ndef f():\n    class Renyi(Base): ...",
