@@ -40,7 +40,7 @@ model.compile(
 )
 stop = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=5, restore_best_weights=True)
 held_out = (test_images, test_labels)
-model.fit(train_images, train_labels, epochs=20, validation_data=held_out, batch_size=200, callbacks=[stop], verbose=2)
+model.fit(train_images, train_labels, epochs=20, validation_data=held_out, batch_size=200, callbacks=[stop])
 
 efficiency_model = ts.build_efficiency_model(model, attach_to=["Conv2D"], method="after")
 predictions = efficiency_model.predict(test_images, batch_size=200)

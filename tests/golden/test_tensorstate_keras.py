@@ -4,6 +4,7 @@ The reference is a Keras sub-model that gives the same layers' outputs, packed a
 it on TensorFlow 2.21; other backends round convolutions differently, hence 1e-3, and a state may differ where a value is within 1e-5 of 0.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,7 @@ def check_states(probe: Any, maps: Any) -> None:
     assert probe.efficiency() == probe.entropy() / values.shape[1]
 
 
+@functools.cache
 def captured(data_format: str) -> tuple[Any, list[Any]]:
     """The built model after a predict, and the maps of its convolutions from a sub-model, units last."""
     model = lenet(data_format)

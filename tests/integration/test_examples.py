@@ -13,13 +13,14 @@ require("torch")
 require("sklearn")
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
 OF_OTHERS = {"tensorstate_pytorch.py", "tensorstate_keras.py"}  # published tutorials with tests of their own
+ELSEWHERE = {"monitor_keras.py", "monitor_lightning.py"}  # run by tests/unit/integrations, where their framework is
 
 
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 4
 
 
-@pytest.mark.parametrize("path", [p for p in EXAMPLES if p.name not in OF_OTHERS], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [p for p in EXAMPLES if p.name not in OF_OTHERS | ELSEWHERE], ids=lambda p: p.name)
 def test_the_example_runs(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) < 60
     done = subprocess.run(

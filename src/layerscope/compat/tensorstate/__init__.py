@@ -1,4 +1,4 @@
-"""The interface of TensorState 0.3 (PyTorch part) on layerscope's counting: `import layerscope.compat.tensorstate as ts`.
+"""The interface of TensorState 0.3 on layerscope's counting: `import layerscope.compat.tensorstate as ts`.
 
 Names, defaults and meaning are the original's: a unit fires above 0, every layer that was asked for counts, numbers are plain floats.
 What it did wrong (lost batches, swallowed errors, numbers that differ from run to run) is not kept.
