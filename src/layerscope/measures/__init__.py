@@ -14,6 +14,15 @@ from ._efficiency import geometric_mean as geometric_mean
 from ._entropy import Entropy as Entropy
 from ._columns import coverage as coverage
 from ._entropy import entropy as entropy
+from ._invariance import AbstractGridMeasure as AbstractGridMeasure
+from ._invariance import AbstractRatio as AbstractRatio
+from ._invariance import FeaturesVariance as FeaturesVariance
+from ._invariance import NormalizedFeaturesVariance as NormalizedFeaturesVariance
+from ._invariance import NormalizedSameEquivariance as NormalizedSameEquivariance
+from ._invariance import NormalizedVariance as NormalizedVariance
+from ._invariance import SameEquivariance as SameEquivariance
+from ._invariance import SampleVariance as SampleVariance
+from ._invariance import TransformationVariance as TransformationVariance
 from ._moments import Activation as Activation
 from ._rarefaction import rarefaction as rarefaction
 from ._trust import Trust as Trust

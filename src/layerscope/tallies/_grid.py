@@ -415,7 +415,7 @@ def _add_sums(value: Grid, block: Mapping[str, NDArray[Any]], samples: Samples) 
         value.groups = Groups.zeros(picked_of(value.values, value.inside), value.transformations, each)
     few: NDArray[Any] = np.ascontiguousarray(block["few"][: n * value.transformations])
     _, *rest = value.groups.arrays
-    groups_into(few, value.transformations, np.arange(few.shape[1]), groups_of(samples), *rest)
+    groups_into(few, value.transformations, np.arange(len(value.groups.picked)), groups_of(samples), *rest)
 
 
 def _block(x: Any, T: int, real: Any, picked: NDArray[np.int64], each: bool, xp: Any) -> dict[str, Any]:

@@ -1,0 +1,288 @@
+"""Invariance: how far activations move with transformations of the input, next to how far they move from sample to sample."""
+
+import abc
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .._errors import DataError
+from .._reading import NAN, Reading
+from ..tallies import Grid, GridMoments, GridSums
+from ..tallies._grid import Flavour, Pool, check_flavour
+from ._abstract import AbstractMeasure
+from ._grid_intervals import half_width
+from ._spread import (
+    Aggregate,
+    Cells,
+    Level,
+    Numbers,
+    Ratio,
+    Spread,
+    Undefined,
+    averaged,
+    cells_of,
+    check_choice,
+    mean_of,
+    ratio_of,
+    spread_of,
+    strata_of,
+)
+
+
+@dataclass(frozen=True)
+class AbstractGridMeasure(AbstractMeasure[Grid]):
+    """What all of them share.
+
+    **Arguments:** `flavour` "std": means of standard deviations, "variance": means of variances; `level` "layer": one number, "map": one a
+    feature map, "element": one a value; `by_class` measured within every class, then averaged, every class one vote; `pool` first reduces
+    every map over its positions ("mean", "max", "sum"), as Quiroga et al. 2019 do, which is another measure; `ddof`.
+    **Reads:** `GridMoments`. **Raises:** `EmptyTally` for fewer than two samples or transformations.
+    """
+
+    flavour: Flavour = "std"
+    level: Level = "layer"
+    by_class: bool = False
+    pool: Pool | None = None
+    ddof: int = 1
+
+    maps: ClassVar[bool] = False
+    """Whether a cell is a feature map instead of an element."""
+    aligned: ClassVar[bool] = False
+    """Whether the transformations are taken back in the layer's output first."""
+
+    def __post_init__(self) -> None:
+        check_flavour(self.flavour)
+        check_choice(type(self).__name__, "level", self.level, Level)
+        if self.ddof not in (0, 1):
+            raise DataError(f"{type(self).__name__}: ddof is 0 or 1, got {self.ddof!r}.")
+        if self.maps and self.level == "element":
+            raise DataError(f"{type(self).__name__}: it has one number a feature map. Choose level='map' or 'layer'.")
+
+    @property
+    def tally(self) -> GridMoments:
+        return GridMoments(self.flavour, self.pool, self.aligned, "label" if self.by_class else None)
+
+    @property
+    @abc.abstractmethod
+    def unit(self) -> str:
+        """What it is measured in, with {T} and {N}."""
+
+    @abc.abstractmethod
+    def cells(self, spread: Spread) -> tuple[Numbers, str]:
+        """One number a cell, NaN where there is none, and what must be said of them."""
+
+    def summary(self, spread: Spread) -> float:
+        """One number of all cells."""
+        return float(mean_of(self.cells(spread)[0]))
+
+    def compute(self, value: Grid) -> Reading:
+        strata = strata_of(value, self.by_class)
+        cells = cells_of(value, self.maps)
+        spreads = [spread_of(sums, self.flavour, self.ddof).of(cells) for sums in strata.values()]
+        found = [self.cells(spread) for spread in spreads]
+        half = NAN
+        if self.level == "layer":
+            number: Any = float(mean_of(np.array([self.summary(spread) for spread in spreads])))
+            half = NAN if self.by_class or not math.isfinite(number) else self._half(value)
+        else:
+            number = averaged([each for each, _ in found])
+            number = cells.by_map(number) if self.level == "map" and not self.maps else number
+        notes = [text for _, text in found if text]
+        notes += _also(value, self.by_class, len(strata))
+        samples = sum(sums.samples for sums in strata.values())
+        return Reading(
+            number,
+            low=max(0.0, number - half) if math.isfinite(half) else NAN,
+            high=number + half if math.isfinite(half) else NAN,
+            observations=samples * value.transformations,
+            samples=samples,
+            measured_in=self.unit.format(T=value.transformations, N=samples),
+            note="; ".join(dict.fromkeys(notes)),
+        )
+
+    def _half(self, value: Grid) -> float:
+        """Half of the 95 % interval, from a few values taken for elements."""
+        assert value.groups is not None  # the host adds them with the first sample
+        few = Cells((len(value.groups.picked),), 0, None)
+
+        def number(sums: GridSums) -> float:
+            return self.summary(spread_of(sums, self.flavour, self.ddof).of(few)) if sums.samples > 1 else NAN
+
+        return half_width(value, number)
+
+    @property
+    def what(self) -> str:
+        return "standard deviation" if self.flavour == "std" else "variance"
+
+
+def _also(value: Grid, by_class: bool, strata: int) -> list[str]:
+    notes: list[str] = []
+    if by_class:
+        left = len(value.by) - strata
+        notes.append(f"mean over {strata} classes" + (f", {left} with a single sample left out" if left else ""))
+    if value.inside is not None:
+        notes.append(
+            f"{int((~value.inside).sum()):,} of {value.values:,} values lie outside the map under some transformation"
+        )
+    return notes
+
+
+@dataclass(frozen=True)
+class TransformationVariance(AbstractGridMeasure):
+    r"""How far activations move when the input is transformed: $\mathrm{mean}_i\, \mathrm{std}_j\, A_{ij}$ of samples i, transformations j.
+
+    See `AbstractGridMeasure` for its arguments; in the flavour "variance" $\mathrm{mean}_i\, \mathrm{var}_j$, which is half the mean squared
+    distance between two transformed versions. **Gives:** the activation's own scale (squared in the flavour "variance"), 0 for invariance.
+    **Source:** Quiroga et al. 2023, arXiv:2310.17404.
+    """
+
+    name: ClassVar[str] = "transformation variance"
+
+    @property
+    def unit(self) -> str:
+        return f"activation: {self.what} over {{T}} transformations, mean over {{N}} samples"
+
+    def cells(self, spread: Spread) -> tuple[Numbers, str]:
+        return spread.over_t, ""
+
+
+@dataclass(frozen=True)
+class SampleVariance(AbstractGridMeasure):
+    r"""How far activations move from sample to sample: $\mathrm{mean}_j\, \mathrm{std}_i\, A_{ij}$, what `NormalizedVariance` divides by.
+
+    See `AbstractGridMeasure` for its arguments. **Source:** Quiroga et al. 2023, arXiv:2310.17404.
+    """
+
+    name: ClassVar[str] = "sample variance"
+
+    @property
+    def unit(self) -> str:
+        return f"activation: {self.what} over {{N}} samples, mean over {{T}} transformations"
+
+    def cells(self, spread: Spread) -> tuple[Numbers, str]:
+        return spread.over_samples, ""
+
+
+@dataclass(frozen=True)
+class AbstractRatio(AbstractGridMeasure):
+    """Spread over transformations relative to spread over samples.
+
+    **Arguments:** besides those of `AbstractGridMeasure`, `aggregate` "mean of ratios", each cell one vote, or "ratio of means", which
+    dead cells do not disturb; the other one stands in the note. `undefined` what becomes of cells that do not move from sample to sample:
+    "nan" leaves them out, "one" takes 0 / 0 for 1, "inf" does that and takes x / 0 for infinite; they are counted in the note. `floor`:
+    a deviation of at most so much of a cell's size is none.
+    """
+
+    aggregate: Aggregate = "mean of ratios"
+    undefined: Undefined = "nan"
+    floor: float = 1e-6
+
+    def __post_init__(self) -> None:
+        AbstractGridMeasure.__post_init__(self)
+        check_choice(type(self).__name__, "aggregate", self.aggregate, Aggregate)
+        check_choice(type(self).__name__, "undefined", self.undefined, Undefined)
+        if not 0 <= self.floor < 1:
+            raise DataError(
+                f"{type(self).__name__}: floor is a share of a cell's size, 0 or more and below 1, got {self.floor!r}."
+            )
+
+    @property
+    def unit(self) -> str:
+        return f"{self.what} over {{T}} transformations / {self.what} over {{N}} samples"
+
+    def ratio(self, spread: Spread) -> Ratio:
+        return ratio_of(spread, self.flavour, self.undefined, self.floor)
+
+    def cells(self, spread: Spread) -> tuple[Numbers, str]:
+        ratio = self.ratio(spread)
+        both = {"mean of ratios": float(mean_of(ratio.value)), "ratio of means": ratio_of_means(spread)}
+        other = "ratio of means" if self.aggregate == "mean of ratios" else "mean of ratios"
+        beside = f"{other} {both[other]:.3g}" if self.level == "layer" else ""
+        return ratio.value, "; ".join(filter(None, (beside, ratio.note)))
+
+    def summary(self, spread: Spread) -> float:
+        return (
+            ratio_of_means(spread) if self.aggregate == "ratio of means" else float(mean_of(self.ratio(spread).value))
+        )
+
+
+def ratio_of_means(spread: Spread) -> float:
+    """The mean spread over transformations over the mean spread over samples; NaN where nothing moves."""
+    t, s = float(mean_of(spread.over_t)), float(mean_of(spread.over_samples))
+    return t / s if s > 0 else NAN
+
+
+@dataclass(frozen=True)
+class NormalizedVariance(AbstractRatio):
+    r"""The movement ratio: how far a unit moves with the transformation, next to how far it moves from sample to sample.
+
+    $\mathrm{mean}_i\, \mathrm{std}_j\, A_{ij} \,/\, \mathrm{mean}_j\, \mathrm{std}_i\, A_{ij}$ of every element, then averaged. 0: invariant;
+    1: the transformation moves it as much as another sample does.
+
+    **Arguments:** see `AbstractRatio`. **Beware:** one layer can read .29, .27, .10 or .07 by flavour, aggregate and policy: name them.
+    **Source:** Quiroga et al. 2019, CCIS 1050; 2023, arXiv:2310.17404.
+    """
+
+    name: ClassVar[str] = "normalized variance"
+
+
+@dataclass(frozen=True)
+class FeaturesVariance(AbstractGridMeasure):
+    """How far feature maps move when the input is transformed: `TransformationVariance` averaged over the space of every map.
+
+    See `AbstractGridMeasure` for its arguments; in a layer without space every unit is its own map.
+    """
+
+    name: ClassVar[str] = "features variance"
+    maps: ClassVar[bool] = True
+
+    @property
+    def unit(self) -> str:
+        return f"activation: {self.what} over {{T}} transformations, mean over maps and {{N}} samples"
+
+    def cells(self, spread: Spread) -> tuple[Numbers, str]:
+        return spread.over_t, ""
+
+
+@dataclass(frozen=True)
+class NormalizedFeaturesVariance(AbstractRatio):
+    """The movement ratio of feature maps: spreads are averaged over the space of every map, then divided. Arguments: see `AbstractRatio`."""
+
+    name: ClassVar[str] = "normalized features variance"
+    maps: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class SameEquivariance(AbstractGridMeasure):
+    r"""How far feature maps move, once the transformation is taken back in them: $\mathrm{mean}_i\, \mathrm{std}_j\, t_j^{-1}(A_{ij})$.
+
+    0 for a layer that turns, shifts or mirrors its output exactly as its input was; only places that stay inside the map under every
+    transformation count. Layers without space are skipped.
+
+    **Arguments:** see `AbstractGridMeasure`. **Beware:** resampling alone moves values: row 0 of the profile, the input itself, is the floor.
+    **Source:** Quiroga et al. 2023, arXiv:2310.17404.
+    """
+
+    name: ClassVar[str] = "same-equivariance"
+    aligned: ClassVar[bool] = True
+
+    @property
+    def unit(self) -> str:
+        return f"activation, transformations taken back: {self.what} over {{T}} of them, mean over {{N}} samples"
+
+    def cells(self, spread: Spread) -> tuple[Numbers, str]:
+        return spread.over_t, ""
+
+
+@dataclass(frozen=True)
+class NormalizedSameEquivariance(AbstractRatio):
+    """`SameEquivariance` relative to how far the aligned maps move from sample to sample. Arguments: see `AbstractRatio`."""
+
+    name: ClassVar[str] = "normalized same-equivariance"
+    aligned: ClassVar[bool] = True
+
+    @property
+    def unit(self) -> str:
+        return f"transformations taken back: {self.what} over {{T}} of them / {self.what} over {{N}} samples"
