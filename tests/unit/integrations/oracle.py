@@ -1,7 +1,9 @@
 """What a monitor must find: what `ls.examine` finds on the same samples and weights, epoch by epoch, to the bit."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from layerscope.measures import DeadUnits, Entropy, FiringRate
 
 MEASURES = (Entropy(), DeadUnits(), FiringRate())
 """What a monitor measures when nothing is asked for; written out here, as the numbers of a user's dashboards hang on it."""
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 COLUMNS = ["layer", "measure", "setting", "value", "coverage", "observations", "undersampled"]
 
 
@@ -54,3 +57,12 @@ def check_logged(logs: Mapping[str, Sequence[float]], tables: Sequence[Any]) -> 
             # the mean over all units is summed in another order here
             close = math.isclose(seen, wanted, rel_tol=1e-14) if name.endswith("network/firing_rate") else None
             assert same(seen, wanted) if close is None else close, (name, seen, wanted)
+
+
+def page_code(framework: str) -> str:
+    """The example of that framework in `docs/monitors.md`."""
+    text = (EXAMPLES.parent / "docs" / "monitors.md").read_text(encoding="utf-8")
+    (code,) = [
+        block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if f"integrations.{framework} " in block
+    ]
+    return code

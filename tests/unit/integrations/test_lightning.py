@@ -15,7 +15,7 @@ import pytest
 import layerscope as ls
 from layerscope._errors import DataError, SiteError
 from tests.conftest import require
-from tests.unit.integrations.oracle import MEASURES, check_history, check_logged
+from tests.unit.integrations.oracle import EXAMPLES, MEASURES, check_history, check_logged, page_code
 
 torch = require("torch")
 require("sklearn")
@@ -327,6 +327,18 @@ def test_two_processes_log_what_the_first_one_found(tmp_path: Path) -> None:
     check_logged(columns_of(tmp_path), tables)
     assert done.stderr.count("layerscope: measuring") == 1
     assert ls.load(tmp_path / "last.lscope").manifest["epoch"] == 1
+
+
+# --- what is written about it -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_and_the_example_run(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(page_code("lightning"), {})
+    assert "bits" in capsys.readouterr().out.splitlines()[-1]
+    code = (EXAMPLES / "monitor_lightning.py").read_text(encoding="utf-8")
+    assert len(code.splitlines()) < 60
+    exec(code, {"__name__": "monitor_lightning"})
+    assert capsys.readouterr().out.splitlines()[-1].startswith("last epoch: ")
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------------------
