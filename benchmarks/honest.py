@@ -16,7 +16,7 @@ from benchmarks._populations import Setting, settings
 from layerscope._reading import CORRECTED, EXTRAPOLATED, LOWER_BOUND, MEASURED, SATURATED
 from layerscope._site import Chunk, Samples, Site
 from layerscope.measures import Entropy, Trust, trust_in
-from layerscope.measures._jackknife import error_of, without_each
+from layerscope.measures._intervals import error_of, without_each
 from layerscope.measures._special import student
 from layerscope.tallies import StateCounts, StateTable
 

@@ -17,7 +17,7 @@ from .feed import Batch, Data, Feed
 from .inventory import Layers, Selection, select, wants_inputs, with_rules
 from .measures import AbstractMeasure, AlwaysOnUnits, DeadUnits, Efficiency, Entropy, EqualUnits, FiringRate
 from .probes import AbstractProbe, probe_for
-from .tallies import PackedRows
+from .tallies import PackedRows, fewest
 
 LOOK = 3
 """Samples of the forward that shows what the model has."""
@@ -85,7 +85,7 @@ def examine(
         listed = chosen_layers(
             probe.describe(feed.peek(LOOK), wants_inputs(layers)), feed, layers, exclude, thresholds, axes
         )
-        recipes = [*dict.fromkeys(m.tally for m in measures)]
+        recipes = fewest(m.tally for m in measures)
         if keep_rows:
             recipes.append(PackedRows(None if keep_rows is True else os.fspath(keep_rows)))
         walk = Walk(probe, listed, recipes, feed, nonfinite == "raise")

@@ -90,7 +90,7 @@ class Reading:
             low, middle, high = np.quantile(self.value, [0.05, 0.5, 0.95]) if np.size(self.value) else (NAN, NAN, NAN)
             text = f"{np.size(self.value)} units: 5/50/95 % {low:.3g} / {middle:.3g} / {high:.3g}"
         else:
-            text = f"{float(self.value):.4g}"
+            text = "undefined" if math.isnan(float(self.value)) else f"{float(self.value):.4g}"
         if self.bracketed:
             text = f"between {self.low:.4g} and {self.high:.4g}"
         elif self.bound:

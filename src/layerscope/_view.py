@@ -1,30 +1,37 @@
 """One site of results or of a watched model: methods that compute readings from what was remembered."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import LayerscopeError, SiteError
 from ._reading import Reading
+from ._seen import SeenStates
 from ._site import Site
-from ._states import Per, as_bytes, unpack_states
+from ._states import Per, as_bytes
 from .inventory import Layer
 from .measures import (
     AbstractMeasure,
     AlwaysOnUnits,
+    ClassEntropy,
     DeadUnits,
     Efficiency,
     Entropy,
     EqualUnits,
     Estimator,
     FiringRate,
+    Information,
     Trust,
+    classes_of,
     trust_in,
 )
 from .tallies import AbstractTally, PackedRows, StateCounts, StateTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class View:
@@ -99,6 +106,25 @@ class View:
         """The state counts of this site, with all columns."""
         return self.value(StateTable())
 
+    def information(self) -> Reading:
+        """What the state tells about the label, in bits; needs states counted by label."""
+        return self.reading(Information())
+
+    def class_entropy(self) -> Reading:
+        """Entropy of the states within a class, in bits; needs states counted by label."""
+        return self.reading(ClassEntropy())
+
+    def classes(self) -> "pd.DataFrame":
+        """A row per class: its samples, states, those no other class shows, entropies, coverage, and efficiency at equal samples."""
+        import pandas as pd
+
+        lines = [asdict(line) for line in classes_of(self.value(StateTable(strata="label")))]
+        table = pd.DataFrame(lines).set_index("label")
+        room = max(1, self.table.units)
+        return table.assign(
+            efficiency=table["c2"] / room, efficiency_at_equal_samples=table.pop("at_equal_samples") / room
+        )
+
     def counts(self) -> NDArray[np.int64]:
         """How often each different state was seen, (states,), all > 0, in the order of the states as little-endian integers."""
         return self.table.records().n
@@ -108,9 +134,9 @@ class View:
         return [row.tobytes() for row in as_bytes(self.table.records().states, self.table.units)]
 
     @property
-    def states(self) -> NDArray[np.bool_]:
-        """The different states, (states, units) bool, aligned with `counts()`."""
-        return unpack_states(self.table.records().states, self.table.units)
+    def states(self) -> SeenStates:
+        """The different states, an array (states, units) aligned with `counts()` that also has `top`, `mixed` and `show`."""
+        return SeenStates(self.table)
 
     @property
     def state_count(self) -> int:

@@ -19,7 +19,7 @@ from ._walk import reader
 from .inventory import Layer, Layers, Role, Selection, at_inputs, find, matches, select, wants_inputs, with_rules
 from .measures import AbstractMeasure
 from .probes import probe_for
-from .tallies import PackedRows
+from .tallies import PackedRows, fewest
 
 WHEN = ("after", "before", "both")
 
@@ -56,7 +56,7 @@ class Watched(Mapping[str, View]):
         self._wanted = None if layers is None else _ports(layers, when)
         self._exclude = _ports(() if exclude is None else exclude, when)
         self._thresholds, self._axes = dict(thresholds or {}), dict(axes or {})
-        self._recipes = [*dict.fromkeys(m.tally for m in measures)]
+        self._recipes = fewest(m.tally for m in measures)
         if keep_rows:
             self._recipes.append(PackedRows(None if keep_rows is True else str(keep_rows)))
         self.layers = Layers(())

@@ -16,6 +16,7 @@ ROAD = (
     "_states",
     "tallies",
     "measures",
+    "_seen",
     "_view",
     "_task",
     "_results",

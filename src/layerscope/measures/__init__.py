@@ -2,6 +2,10 @@
 
 from ._abstract import AbstractMeasure as AbstractMeasure
 from ._abstract import AbstractSummary as AbstractSummary
+from ._classes import ClassStates as ClassStates
+from ._classes import check_labels as check_labels
+from ._classes import classes_by_state as classes_by_state
+from ._classes import classes_of as classes_of
 from ._comparison import Ranking as Ranking
 from ._comparison import difference as difference
 from ._comparison import ranking as ranking
@@ -14,6 +18,8 @@ from ._efficiency import geometric_mean as geometric_mean
 from ._entropy import Entropy as Entropy
 from ._columns import coverage as coverage
 from ._entropy import entropy as entropy
+from ._information import ClassEntropy as ClassEntropy
+from ._information import Information as Information
 from ._invariance import AbstractGridMeasure as AbstractGridMeasure
 from ._invariance import AbstractRatio as AbstractRatio
 from ._invariance import FeaturesVariance as FeaturesVariance

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._reading import EXTRAPOLATED, SATURATED, UNPROVEN, Jackknife, Reading
 from ._efficiency import names
-from ._jackknife import interval, paired
+from ._intervals import interval, paired
 
 
 def difference(left: Reading, right: Reading) -> Reading:

@@ -15,7 +15,7 @@ from ..tallies import StateCounts, StateTable
 from ._abstract import AbstractMeasure, AbstractSummary
 from ._counts import Estimator
 from ._entropy import AWARE, check_choice, check_order, entropy_reading, notes_on
-from ._jackknife import clipped, interval, paired
+from ._intervals import clipped, interval, paired
 from ._rates import allowed_bits, allowed_in_the_long_run, check_observed
 from ._trust import trust_in
 

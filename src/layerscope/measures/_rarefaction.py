@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tallies import StateCounts
+from ._columns import Columns
 from ._rates import check_observed
+from ._trust import trust_in
 
 FEW = 40
 """Up to so many samples a state is thinned by the exact distribution of the samples that hold it, above by mean and variance."""
@@ -22,12 +24,17 @@ def rarefaction(value: StateCounts, samples: int) -> float:
     **Raises:** `EmptyTally`; `ValueError` unless 1 ≤ samples ≤ those seen.
     """
     check_observed(value)
-    total, drawn = value.samples, samples
-    if not 1 <= drawn <= total:
-        raise ValueError(f"rarefaction: {samples} of {total} samples cannot be drawn. Ask for 1 to {total}.")
-    _, n, i, q, _ = value.records()
-    triples, times = np.unique(np.stack([n, i, q], axis=1), axis=0, return_counts=True)
-    n, i, q = triples.T.astype(np.float64)
+    if not 1 <= samples <= value.samples:
+        raise ValueError(
+            f"rarefaction: {samples} of {value.samples} samples cannot be drawn. Ask for 1 to {value.samples}."
+        )
+    return rarefaction_of(trust_in(value).columns, samples)
+
+
+def rarefaction_of(columns: Columns, drawn: int) -> float:
+    """The same from the columns of a table; `drawn` of its samples, at least 1 and at most all."""
+    total, times = columns.samples, columns.times
+    n, i, q = columns.n, columns.i, columns.q
     expected = np.zeros(len(n))
     many = i > FEW
     mean = drawn * n[many] / total
@@ -40,7 +47,7 @@ def rarefaction(value: StateCounts, samples: int) -> float:
         for k in range(max(1, drawn - (total - held)), min(held, drawn) + 1):
             chance = math.exp(_log_choose(held, k) + _log_choose(total - held, drawn - k) - _log_choose(total, drawn))
             expected[here] += chance * _x_log_x(k * rows / held, k * (1 - k / held) * between)
-    rows_drawn = drawn * value.observations / total
+    rows_drawn = drawn * float(columns.sums.N) / total
     return max(0.0, math.log2(rows_drawn) - float((expected * times).sum()) / (rows_drawn * math.log(2)))
 
 

@@ -18,7 +18,7 @@ from .._reading import (
 from ..tallies import StateCounts
 from ._bracket import RareRows, lower_bound, upper_bound
 from ._columns import FEW, Columns
-from ._jackknife import clipped, error_of, interval, without_each
+from ._intervals import clipped, error_of, interval, without_each
 from ._rates import allowed_bits, check_observed
 from ._repeats import repeats_in
 from ._special import Floats, poisson_upper, student

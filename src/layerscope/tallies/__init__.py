@@ -13,3 +13,4 @@ from ._rows import PackedRows as PackedRows
 from ._rows import RowsKept as RowsKept
 from ._state_table import StateCounts as StateCounts
 from ._state_table import StateTable as StateTable
+from ._state_table import fewest as fewest

@@ -1,7 +1,8 @@
 """Which firing states a layer took, and how often: the table behind every state measure."""
 
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -74,16 +75,26 @@ class StateCounts:
         if self.table is None:
             nothing = np.empty(0, np.int64)
             return Records(np.empty((0, self.words), np.uint64), nothing, nothing, nothing, nothing)
-        records = self.table.records()
         if not self.strata:
-            return records
-        of = records.states[:, -1].view(np.int64)
+            return self.table.records()
+        table = self.table
+        parts = self.remember("strata", lambda: self._by_stratum(table.records()))
+        if stratum is not None:
+            return parts.get(stratum, Records.empty(self.words))
         together = Table(self.words)
-        for each in np.unique(of) if stratum is None else [stratum]:
-            chosen = of == each
-            states = np.ascontiguousarray(records.states[chosen, :-1])
-            together.merge(Table.of(Records(states, *(column[chosen] for column in records[1:]))))
+        for part in parts.values():
+            together.merge(Table.of(part))
         return together.records()
+
+    def _by_stratum(self, records: Records) -> dict[int, Records]:
+        """The records of each stratum.  The stratum is the most significant word, so they lie one after the other."""
+        of = records.states[:, -1]
+        begins = np.flatnonzero(np.r_[True, of[1:] != of[:-1]]) if len(of) else np.empty(0, np.int64)
+        found: dict[int, Records] = {}
+        for a, b in pairwise([*begins.tolist(), len(of)]):
+            states = np.ascontiguousarray(records.states[a:b, :-1])
+            found[int(of[a : a + 1].view(np.int64)[0])] = Records(states, *(column[a:b] for column in records[1:]))
+        return found
 
     @property
     def nbytes(self) -> int:
@@ -297,3 +308,13 @@ class StateTable(AbstractTally[StateCounts]):
 def added(left: tuple[int, int] | None, right: tuple[int, int]) -> tuple[int, int]:
     """Samples and square rows of two disjoint parts together."""
     return right if left is None else (left[0] + right[0], left[1] + right[1])
+
+
+def fewest(recipes: Iterable[AbstractTally[Any]]) -> list[AbstractTally[Any]]:
+    """Each recipe once, without state tables that one by label contains: its strata added up are the table of all samples."""
+    asked = list(dict.fromkeys(recipes))
+    return [
+        recipe
+        for recipe in asked
+        if not (isinstance(recipe, StateTable) and recipe.strata is None and replace(recipe, strata="label") in asked)
+    ]

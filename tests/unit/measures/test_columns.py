@@ -12,7 +12,7 @@ from scipy.special import digamma
 from layerscope._errors import FileFormatError
 from layerscope.measures import entropy
 from layerscope.measures._columns import Columns, sample_aware
-from layerscope.measures._jackknife import error_of, without_each
+from layerscope.measures._intervals import error_of, without_each
 from layerscope.measures._rates import allowed_bits, allowed_in_the_long_run, bits_of, rates_of
 from layerscope.measures._special import recurrence_tail
 from layerscope.tallies import StateCounts, StateTable

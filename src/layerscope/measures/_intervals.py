@@ -1,0 +1,73 @@
+"""Standard errors and intervals from leaving out one kept sample after the other."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from .._reading import Jackknife
+from ..tallies import StateCounts
+from ._columns import Columns, Sums, body, c1_of
+from ._counts import LN2
+from ._special import Floats, student
+
+
+def without_each(value: StateCounts, columns: Columns) -> tuple[Floats, Floats]:
+    """c1 and the plain count, in bits, of the data without each of the kept samples, (kept,) each."""
+    records, pairs = value.records(), value.pairs()
+    kept = len(value.kept.sifted().ids)
+    if kept < 2 or columns.samples < 2:
+        return np.empty(0), np.empty(0)
+    n, i, q = (column[pairs.s].astype(np.float64) for column in (records.n, records.i, records.Q))
+    c = pairs.c.astype(np.float64)
+    left, gone = n - c, i == 1
+    some = np.maximum(left, 1)
+    after = np.where(gone, 0.0, body(some, np.maximum(i - 1, 1), np.maximum(q - c * c, 1)))
+    changes = (
+        after - body(n, i, q),
+        np.where(gone, -n, np.where(i == 2, left, 0.0)),
+        np.where(i == 2, -n, np.where(i == 3, left, 0.0)),
+        np.where(gone, -1.0, np.where(i == 2, 1.0, 0.0)),
+        -c,
+    )
+    lost = (np.bincount(pairs.g, change, kept) for change in changes)
+    sums = Sums(*(whole + change for whole, change in zip(columns.sums, lost, strict=True)))
+    whole = float((columns.times * columns.n * np.log(columns.n)).sum())
+    logs = whole + np.bincount(pairs.g, np.where(gone, 0.0, left * np.log(some)) - n * np.log(n), kept)
+    return c1_of(sums, columns.samples - 1), (np.log(sums.N) - logs / sums.N) / LN2
+
+
+def error_of(values: Floats, samples: int) -> float:
+    """Standard error √((M − 1) · variance) from delete-one values of some of the M samples; inf for fewer than two."""
+    return math.sqrt((samples - 1) * float(np.var(values, ddof=1))) if len(values) > 1 else math.inf
+
+
+def interval(value: float, jackknife: Jackknife) -> tuple[float, float]:
+    """value − √((t·se)² + below²) … value + √((t·se)² + above²), t of Student with one degree less than kept samples.
+
+    `below` and `above` allow for the bias that is left: δ/2 and δ around c2.
+    """
+    reach = student(len(jackknife.values) - 1) * error_of(jackknife.values, jackknife.samples)
+    return value - math.hypot(reach, jackknife.below), value + math.hypot(reach, jackknife.above)
+
+
+def clipped(low: float, high: float, most: float) -> tuple[float, float]:
+    """Two limits of a number that lies within 0 … `most`; NaN stays NaN."""
+    return tuple(np.clip([low, high], 0.0, most).tolist())
+
+
+def paired(jackknives: Sequence[Jackknife]) -> tuple[list[Floats], int] | None:
+    """The delete-one values of the samples that all of them kept, in one order, and M; None where they saw different data."""
+    first = jackknives[0]
+    if any(other.samples != first.samples for other in jackknives):
+        return None
+    ids = np.unique(first.ids)
+    for other in jackknives[1:]:
+        ids = np.intersect1d(ids, other.ids)
+    if len(ids) < 2:
+        return None
+    found: list[Floats] = []
+    for each in jackknives:
+        known, where = np.unique(each.ids, return_index=True)
+        found.append(each.values[where[np.searchsorted(known, ids)]])
+    return found, first.samples
