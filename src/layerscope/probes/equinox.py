@@ -12,7 +12,7 @@ import equinox as eqx
 
 from ..inventory._graph import Kind
 from ._net import Net, in_evaluation, inputs_of, kind_of
-from .taps.jax import around
+from .taps.jax import tapped_class
 
 DOES = {
     "Linear": "linear",
@@ -75,9 +75,7 @@ def _instrumented(value: Any, path: tuple[str, ...]) -> Any:
 
 @functools.cache
 def _tapped(cls: type, path: str, kind: Kind) -> type:
-    """The same class with taps around its call; made once, as JAX remembers all classes of trees for ever."""
-    names = {"__call__": around(cls.__call__, path, kind), "__module__": cls.__module__, "__doc__": cls.__doc__}
-    return type(cls)(cls.__name__, (cls,), {**names, "__qualname__": cls.__qualname__})
+    return tapped_class(cls, path, kind)
 
 
 def _kind(module: Any) -> Kind:

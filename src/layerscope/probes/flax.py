@@ -11,7 +11,7 @@ from flax import linen, nnx
 from .._errors import SiteError
 from ..inventory._graph import Kind
 from ._net import Net, in_evaluation, inputs_of, kind_of
-from .taps.jax import around, marked_all
+from .taps.jax import marked_all, tapped_class
 
 DOES = {
     "Linear": "linear",
@@ -77,10 +77,7 @@ def nnx_net(model: Any, forward: Callable[..., Any] | None) -> Net:
 
 @functools.cache
 def _tapped(cls: type, path: str) -> type:
-    """The same class with taps around its call; made once, as libraries remember all classes for ever."""
-    kind = _kind(cls, nnx.Module)
-    names = {"__call__": around(cls.__call__, path, kind), "__module__": cls.__module__, "__doc__": cls.__doc__}
-    return type(cls)(cls.__name__, (cls,), {**names, "__qualname__": cls.__qualname__})
+    return tapped_class(cls, path, _kind(cls, nnx.Module))
 
 
 def linen_net(model: Any, params: Any, forward: Callable[..., Any] | None) -> Net:

@@ -389,6 +389,51 @@ def test_taps_survive_the_transformations_of_linen() -> None:
     check(ls.examine(model, X, batch_size=4, params=w), expected)  # without a collection around them
 
 
+def test_calls_that_are_transformed_where_they_are_defined() -> None:
+    class Flax(nnx.Module):
+        def __init__(self) -> None:
+            self.fc = nnx.Linear(6, 6, rngs=nnx.Rngs(0))
+
+        @nnx.jit
+        def __call__(self, x: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  # as users write it
+            return nnx.relu(self.fc(x)) @ jnp.ones((6, 2))
+
+    class Equinox(eqx.Module):
+        fc: eqx.nn.Linear
+
+        @eqx.filter_jit
+        def __call__(self, x: Any) -> Any:
+            return jax.nn.relu(self.fc(x)) @ jnp.ones((6, 2))
+
+    class Linen(linen.Module):
+        @linen.jit
+        @linen.compact
+        def __call__(self, x: Any) -> Any:
+            return linen.relu(linen.Dense(6, name="fc")(x)) @ jnp.ones((6, 2))
+
+    flax: Any
+    flax, linear, module = Flax(), eqx.nn.Linear(6, 6, key=jax.random.key(0)), Linen()
+    variables = module.init(jax.random.key(0), X)
+    dense: Any = variables["params"]["fc"]
+    cases: list[tuple[Any, Any, Any, dict[str, Any]]] = [
+        (flax, flax.fc.kernel[...], flax.fc.bias[...], {}),
+        (Equinox(linear), linear.weight.T, linear.bias, {}),
+        (module, dense["kernel"], dense["bias"], {"params": variables}),
+    ]
+    for model, kernel, bias, more in cases:
+        check(ls.examine(model, X, batch_size=4, **more), {"relu()": np.maximum(X @ kernel + bias, 0)})
+
+
+def test_a_call_that_is_replaced_later_is_the_one_that_runs() -> None:
+    class Model(nnx.Module):
+        def __call__(self, x: Any) -> Any:
+            return nnx.relu(x) @ jnp.ones((6, 2))
+
+    check(ls.examine(Model(), X), {"relu()": np.maximum(X, 0)})
+    Model.__call__ = lambda self, x: nnx.relu(-x) @ jnp.ones((6, 2))
+    check(ls.examine(Model(), X), {"relu()": np.maximum(-X, 0)})
+
+
 # --- ways to call ----------------------------------------------------------------------------------------------------------------
 
 
@@ -773,14 +818,13 @@ def test_samples_that_are_on_no_axis() -> None:
 def test_another_number_of_samples_than_the_batch_has(platform: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(JaxProbe, "_platform", lambda self: platform)
     with pytest.raises(ShapeError, match=r"h: axis 0 of shape \(5, 6\) has 5 entries, the batch has 4 samples"):
-        ls.examine(lambda x: ls.tap("h", jnp.ones((5, 6)) * x.sum()), X, axes={"h": ls.Axes(unit=1)}, batch_size=4)
-
-
-def test_a_sharding_of_another_axis() -> None:
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("d",))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "d"))
-    with pytest.raises(ShapeError, match=r"device=.*does not spread the first axis of a batch"):
-        ls.examine(MLP, X, device=sharding)
+        ls.examine(
+            lambda x: ls.tap("h", jnp.ones((5, 6)) * x.sum()),
+            X,
+            layers=["h"],
+            axes={"h": ls.Axes(unit=1)},
+            batch_size=4,
+        )
 
 
 def test_an_untrained_linen_module_that_is_called_in_another_way() -> None:

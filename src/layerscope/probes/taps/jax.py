@@ -46,6 +46,20 @@ def marked(name: str, x: Any, mark: Any = None) -> Any:
     return tap_p.bind(x, name=name, mark=mark, batched=(), within=None)
 
 
+def tapped_class(cls: Any, path: str, kind: Kind) -> Any:
+    """A subclass of the same name whose call is tapped.
+
+    To be made once for each class and path, as JAX remembers all classes of trees for ever; so the call is looked up when it is made.
+    """
+
+    @functools.wraps(cls.__call__)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return cls.__call__(self, *args, **kwargs)
+
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    return type(cls)(cls.__name__, (cls,), {**names, "__call__": around(call, path, kind)})
+
+
 def around(call: Callable[..., Any], path: str, kind: Kind) -> Callable[..., Any]:
     """The call of a layer, with taps on the arrays that go in and come out."""
 

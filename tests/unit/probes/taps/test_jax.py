@@ -453,3 +453,16 @@ def test_a_value_that_is_no_array_is_refused(value: Any) -> None:
 def test_several_hidden_taps_are_all_named() -> None:
     with pytest.raises(SiteError, match=r"taps 'b', 'a' are inside a lax\.cond"):
         reap(lambda x: lax.cond(x.sum() > 0, lambda h: tap("a", h), lambda h: tap("b", h), x))(X)
+
+
+def test_a_tap_beside_an_effect_in_a_rule_is_refused() -> None:
+    """Its value would come from a second run of the body, and the effect with it."""
+
+    @jax.custom_jvp
+    def noisy(h: Any) -> Any:
+        jax.debug.callback(lambda v: None, h.sum())
+        return tap("h", jnp.sin(h))
+
+    noisy.defjvp(lambda p, t: (noisy(p[0]), t[0]))
+    with pytest.raises(SiteError, match=r"inside a custom_jvp_call that also has effects .* which would happen twice"):
+        reap(lambda x: noisy(x).sum())(X)
