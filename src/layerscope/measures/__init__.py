@@ -29,6 +29,8 @@ from ._invariance import NormalizedVariance as NormalizedVariance
 from ._invariance import SameEquivariance as SameEquivariance
 from ._invariance import SampleVariance as SampleVariance
 from ._invariance import TransformationVariance as TransformationVariance
+from ._anova import Anova as Anova
+from ._distance import Distance as Distance
 from ._moments import Activation as Activation
 from ._rarefaction import rarefaction as rarefaction
 from ._trust import Trust as Trust

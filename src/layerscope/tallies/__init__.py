@@ -2,6 +2,8 @@
 
 from ._abstract import AbstractTally as AbstractTally
 from ._abstract import to_numpy as to_numpy
+from ._distances import Distances as Distances
+from ._distances import GridDistances as GridDistances
 from ._grid import Grid as Grid
 from ._grid import GridMoments as GridMoments
 from ._grid import GridSums as GridSums
