@@ -49,5 +49,8 @@ from ._memory import Memory as Memory
 from ._memory import Recall as Recall
 from ._retrieval import Retrieval as Retrieval
 from ._attractors import attractors as attractors
+from ._monotone import lagrangian_of as lagrangian_of
+from ._tree import Parameter as Parameter
 from ._tree import leaves as leaves
 from ._memory import memory as memory
+from ._tree import node as node

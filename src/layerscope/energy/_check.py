@@ -255,9 +255,12 @@ def certify(ham: "HAM", xs: Mapping[str, Any] | None, clamp: Any, steps: int, sa
     symmetric = all(c.symmetric for c in plain.connections)
     sound = symmetric and not against
     tried = dt or 0.1 * min(layer.tau for layer in plain.layers.values())
-    run = plain.run(states, steps, Euler(tried), clamp, record="parts")
-    sizes = sum(np.abs(part) for parts in (run.layer_energies, run.synapse_energies) for part in parts.values())
-    rise = float(np.diff(run.energies, axis=0).max(initial=-math.inf))
+    with np.errstate(over="ignore", invalid="ignore"):  # an exponential layer may run away, which is what is looked for
+        run = plain.run(states, steps, Euler(tried), clamp, record="parts")
+        sizes = sum(np.abs(part) for parts in (run.layer_energies, run.synapse_energies) for part in parts.values())
+        rises = np.diff(run.energies, axis=0)
+    rise = float(np.where(np.isnan(rises), math.inf, rises).max(initial=-math.inf))
+    size = float(np.nanmax(np.where(np.isfinite(sizes), sizes, 0), initial=0))
     return Certificate(
         symmetric=symmetric,
         bounded=not no_bound,
@@ -266,7 +269,7 @@ def certify(ham: "HAM", xs: Mapping[str, Any] | None, clamp: Any, steps: int, sa
         convex=convex,
         dead=dead,
         largest_rise=max(rise, 0.0),
-        tolerance=64 * float(np.finfo(np.float64).eps) * (1 + float(np.max(sizes))),
+        tolerance=64 * float(np.finfo(np.float64).eps) * (1 + size),
         dt=float(tried),
         steps=steps,
         samples=count,

@@ -44,11 +44,17 @@ def announce() -> None:
         register()
 
 
+def is_tree(value: Any) -> bool:
+    """Whether a child has parameters of its own; an object that is no node, such as a Lagrangian of one's own, is a setting."""
+    return type(value) in NODES or isinstance(value, Mapping)
+
+
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     if type(value) in NODES:
         for name, role in NODES[type(value)].items():
-            if role != "setting":
-                yield from _leaves(getattr(value, name), f"{path}.{name}" if path else name)
+            item = getattr(value, name)
+            if role == "parameter" or (role == "child" and is_tree(item)):
+                yield from _leaves(item, f"{path}.{name}" if path else name)
     elif isinstance(value, Mapping):
         for name, item in cast("Mapping[str, Any]", value).items():
             yield from _leaves(item, f"{path}.{name}")
@@ -69,7 +75,7 @@ def _rebuilt(value: Any, path: str, new: Mapping[str, Any]) -> Any:
         made = object.__new__(cast("type[Any]", type(value)))  # past the checks: the values may be traced
         for name, role in NODES[type(value)].items():
             item = getattr(value, name)
-            if role != "setting":
+            if role == "parameter" or (role == "child" and is_tree(item)):
                 item = _rebuilt(item, f"{path}.{name}" if path else name, new)
             object.__setattr__(made, name, item)
         return made

@@ -1,6 +1,7 @@
 """Energy layers with JAX: networks as pytrees whose leaves are the parameters, and descents compiled as one loop."""
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import jax.tree_util
 import numpy as np
 from numpy.typing import NDArray
 
-from ._tree import NODES
+from ._tree import NODES, is_tree
 
 __all__ = ["NAMESPACE", "descend", "draw", "on_the_host", "register", "settle", "split"]
 
@@ -45,6 +46,13 @@ def register() -> None:
             _register(cls)
 
 
+@dataclass(frozen=True)
+class Names:
+    """The names of a dict, in its order."""
+
+    names: tuple[str, ...]
+
+
 def _register(cls: type) -> None:
     kinds = NODES[cls]
     inner = tuple(name for name, role in kinds.items() if role != "setting")
@@ -55,17 +63,33 @@ def _register(cls: type) -> None:
         return tuple((jax.tree_util.GetAttrKey(n), c) for n, c in zip(inner, children, strict=True)), aux
 
     def flatten(node: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        values = [getattr(node, name) for name in inner]
-        # JAX sorts the keys of a dict, and the order of layers means something: only the values go through, the names are structure
-        names = tuple(tuple(value) if isinstance(value, dict) else None for value in values)
-        children = tuple(tuple(value.values()) if isinstance(value, dict) else value for value in values)
-        return children, (names, tuple(getattr(node, name) for name in settings))
+        children: list[Any] = []
+        shapes: list[
+            Any
+        ] = []  # of each child: the names of a dict, or in a tuple of one what is no tree and stays as it is
+        for name in inner:
+            value = getattr(node, name)
+            if isinstance(value, dict):
+                # JAX sorts the keys of a dict, and the order of layers means something: the names are structure
+                children.append(tuple(value.values()))
+                shapes.append(Names(tuple(value)))
+            elif kinds[name] == "child" and not is_tree(value):
+                children.append(None)
+                shapes.append((value,))
+            else:
+                children.append(value)
+                shapes.append(None)
+        return tuple(children), (tuple(shapes), tuple(getattr(node, name) for name in settings))
 
     def unflatten(aux: tuple[Any, ...], children: Any) -> Any:
-        names, fixed = aux
+        shapes, fixed = aux
         made = object.__new__(cls)  # past the checks: JAX puts tracers and placeholders here
-        for name, keys, value in zip(inner, names, children, strict=True):
-            object.__setattr__(made, name, value if keys is None else dict(zip(keys, value, strict=True)))
+        for name, shape, value in zip(inner, shapes, children, strict=True):
+            if isinstance(shape, Names):
+                value = dict(zip(shape.names, value, strict=True))
+            elif shape is not None:
+                (value,) = shape
+            object.__setattr__(made, name, value)
         for name, value in zip(settings, fixed, strict=True):
             object.__setattr__(made, name, value)
         return made

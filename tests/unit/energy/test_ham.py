@@ -290,3 +290,37 @@ def test_the_loop_is_compiled_once() -> None:
     for dt in (0.1, 0.2, 0.3):
         ham.with_parameters({"synapses.W.W": ham.parameters()["synapses.W.W"] * dt}).run(xs, 7, dt)
     assert descend._cache_size() == before + 1
+
+
+class Quiet(energy.AbstractLagrangian):
+    """A Lagrangian of one's own, without parameters: the identity's."""
+
+    densities = energies = duals = lambda self, x: x * x / 2
+
+    def activation(self, x: Any) -> Any:
+        return x
+
+    def hessian(self, x: Any, v: Any) -> Any:
+        return v
+
+    @property
+    def curvature(self) -> float:
+        return 1.0
+
+    @property
+    def growth(self) -> float:
+        return 2.0
+
+    def radius(self, shape: tuple[int, ...]) -> float:
+        return float("inf")
+
+
+@pytest.mark.jax
+def test_a_lagrangian_of_ones_own_walks_everywhere() -> None:
+    jax = require("jax")
+    mine = HAM({"v": energy.Layer(Quiet(), (12,)), "h": H}, {"W": energy.DenseSynapse(W)}, [(("v", "h"), "W")])
+    ours = HAM({"v": V, "h": H}, {"W": energy.DenseSynapse(W)}, [(("v", "h"), "W")])
+    xs = ours.init_states(3, rng=jax.random.key(0), like=jax.numpy.zeros(1))
+    np.testing.assert_array_equal(mine.run(xs, 3).energies, ours.run(xs, 3).energies)
+    assert mine.check().guarantee == ours.check().guarantee
+    assert list(mine.parameters()) == list(ours.parameters())
