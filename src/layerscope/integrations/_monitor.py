@@ -2,12 +2,16 @@
 
 import copy
 import os
+import random
+import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from .._errors import DataError, EmptyTally
 from .._examine import LOOK, chosen_layers, forward_of
@@ -181,12 +185,20 @@ def _cost_of(results: Results, table: Sequence[Row], seconds: float, epoch: floa
 
 @contextmanager
 def _same_order(data: Any) -> Generator[None]:
-    """The generators from which a loader draws its order as if nothing had been read: the training may use the same loader."""
+    """What a loader draws its order from, its own generator or everyone's, as if nothing had been read: the training may use it too."""
     loader = data.source if isinstance(data, Data) else data
-    drawing: list[Any] = [getattr(part, "generator", None) for part in (loader, getattr(loader, "sampler", None))]
-    states = [(g, g.get_state()) for g in drawing if hasattr(g, "get_state") and hasattr(g, "set_state")]
+    owners = (
+        (loader, "generator"),
+        (getattr(loader, "sampler", None), "generator"),
+        (sys.modules.get("torch"), "default_generator"),
+    )
+    drawing: list[Any] = [found for owner, name in owners if hasattr(found := getattr(owner, name, None), "set_state")]
+    states = [generator.get_state() for generator in drawing]
+    everyones = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's global state, not ours
     try:
         yield
     finally:
-        for generator, state in states:
+        for generator, state in zip(drawing, states, strict=True):
             generator.set_state(state)
+        random.setstate(everyones[0])
+        np.random.set_state(everyones[1])  # noqa: NPY002

@@ -1,6 +1,8 @@
 """Keras' logs get the numbers of `ls.examine`, epoch by epoch, on every backend; the model trains to the same bits as without."""
 
 import csv
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +141,17 @@ def test_history_csv_and_file_are_what_examine_finds(tmp_path: Path, capsys: pyt
     assert "layerscope" not in capsys.readouterr().out  # verbose=0
 
 
+def drawing() -> Iterator[Any]:
+    """A source that draws from everyone's random numbers, as loaders do."""
+    for _ in range(3):
+        yield X[np.random.permutation(300)[: random.randrange(60, 90)]]  # noqa: NPY002 - the global state is what is meant
+
+
 def test_the_weights_are_those_without_the_monitor() -> None:
+    """Also where drawing the sample draws random numbers."""
     one, other = net(), net()
     trained(one)
-    trained(other, LayerMonitor(SAMPLE))
+    trained(other, LayerMonitor(drawing))
     assert len(one.variables) > len(one.weights)  # seeds and the optimizer's moments too
     assert bits(one) == bits(other)
     assert len(other.trainable_weights) == len(one.trainable_weights)
