@@ -295,7 +295,14 @@ def test_the_loop_is_compiled_once() -> None:
 class Quiet(energy.AbstractLagrangian):
     """A Lagrangian of one's own, without parameters: the identity's."""
 
-    densities = energies = duals = lambda self, x: x * x / 2
+    def densities(self, x: Any) -> Any:
+        return x * x / 2
+
+    def energies(self, x: Any) -> Any:
+        return x * x / 2
+
+    def duals(self, g: Any) -> Any:
+        return g * g / 2
 
     def activation(self, x: Any) -> Any:
         return x

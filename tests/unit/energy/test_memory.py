@@ -108,7 +108,7 @@ def test_patterns_that_rounding_cannot_tell_apart() -> None:
     patterns = np.repeat(np.random.default_rng(0).standard_normal((10, 20)), 2, axis=0)
     patterns[1::2] *= 1 + 1e-15
     with pytest.raises(
-        DataError, match="differ from another one by no more than rounding. Keep one of each, or give beta"
+        DataError, match=r"differ from another one by no more than rounding. Keep one of each, or give beta"
     ):
         energy.memory(patterns)
 
