@@ -1,7 +1,7 @@
 """TensorState's Keras tutorial on layerscope: LeNet-5, its layers' efficiencies, and the artificial intelligence quotient.
 
 The tutorial's program but for its import lines and its data: real handwritten digits that are there without a network (1,797, enlarged
-to 28 × 28), for 20 epochs at most. KERAS_BACKEND chooses TensorFlow, JAX or PyTorch. With 500 images log2(500) / 100 is all that conv_3
+to 28 × 28), for 12 epochs at most. KERAS_BACKEND chooses TensorFlow, JAX or PyTorch. With 500 images log2(500) / 100 is all that conv_3
 can show; `ls.examine` says so.
 """
 
@@ -40,7 +40,7 @@ model.compile(
 )
 stop = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="max", patience=5, restore_best_weights=True)
 held_out = (test_images, test_labels)
-model.fit(train_images, train_labels, epochs=20, validation_data=held_out, batch_size=200, callbacks=[stop])
+model.fit(train_images, train_labels, epochs=12, validation_data=held_out, batch_size=200, callbacks=[stop])
 
 efficiency_model = ts.build_efficiency_model(model, attach_to=["Conv2D"], method="after")
 predictions = efficiency_model.predict(test_images, batch_size=200)
