@@ -9,27 +9,48 @@ from dataclasses import replace
 from typing import Any
 
 from ._errors import DataError
+from ._inputs import with_input
 from ._manifest import Making, said
 from ._results import Results
 from ._site import mask_fits
 from ._walk import Walk
 from .feed import Batch, Data, Feed
 from .inventory import Layers, Selection, select, wants_inputs, with_rules
-from .measures import AbstractMeasure, AlwaysOnUnits, DeadUnits, Efficiency, Entropy, EqualUnits, FiringRate
+from .measures import (
+    AbstractMeasure,
+    AlwaysOnUnits,
+    DeadUnits,
+    Efficiency,
+    Entropy,
+    EqualUnits,
+    FiringRate,
+    NormalizedVariance,
+    SampleVariance,
+    TransformationVariance,
+)
 from .probes import AbstractProbe, probe_for
-from .tallies import PackedRows, fewest
+from .tallies import AbstractTally, PackedRows, StateTable, fewest, uncovered
+from .transformations import AbstractTransformation, Transformations
 
 LOOK = 3
 """Samples of the forward that shows what the model has."""
 
-ASKED = tuple("layers exclude measures references samples batch_size thresholds axes amp keep_rows shard".split())
+ASKED = tuple(
+    "layers exclude measures transformations references samples batch_size thresholds axes amp keep_rows shard".split()
+)
 """The arguments that a number can depend on; the manifest names them."""
 
 
 def default_measures() -> tuple[AbstractMeasure[Any], ...]:
     """What is measured when nothing is asked for: one tally feeds it all."""
     rates = tuple(FiringRate(quantile) for quantile in (0.05, 0.5, 0.95))
-    return (Entropy(), Efficiency(), *rates, DeadUnits(), AlwaysOnUnits(), EqualUnits())
+    corrected = Entropy(estimator="c2"), Efficiency(estimator="c2")
+    return (Entropy(), Efficiency(), *corrected, *rates, DeadUnits(), AlwaysOnUnits(), EqualUnits())
+
+
+def grid_measures() -> tuple[AbstractMeasure[Any], ...]:
+    """What is measured of transformed samples when nothing is asked for: one tally feeds it all."""
+    return (NormalizedVariance(), TransformationVariance(), SampleVariance())
 
 
 def examine(
@@ -39,6 +60,7 @@ def examine(
     layers: Selection = None,
     exclude: Selection = None,
     measures: Sequence[AbstractMeasure[Any]] | None = None,
+    transformations: Any = None,
     references: Sequence[str] | Mapping[str, Any] = (),
     samples: int | None = None,
     batch_size: int | None = None,
@@ -58,8 +80,10 @@ def examine(
 
     **Arguments:** `model` of PyTorch, Keras, Flax, Equinox, or a JAX function with taps; `data` a loader, data set, array, pair, dict, iterable of batches, or `ls.Data`.
     `layers`, `exclude` classes, names, globs or predicates; None reads where units fire, "all" every leaf. `measures` to be tabulated
-    (None: entropy, efficiency, firing rates, dead, always-on and equal units). `references` ["untrained"] or {name: model} are measured
-    on the same batches. `samples` at most so many; `batch_size` samples a forward (the last batch is padded, so every forward has one
+    (None: entropy and efficiency, plain and corrected, firing rates, dead, always-on and equal units; with `transformations` the variances over these).
+    `transformations` a set of T, `ls.transformations.rotations(16)` for example: every sample is shown under each, transformed before
+    `preprocess`, in N · T forwards; the input itself is row 0 of the results. `references` ["untrained"] or {name: model} are measured
+    on the same batches. `samples` at most so many; `batch_size` rows a forward (the last batch is padded, so every forward has one
     size). `thresholds`, `axes` by name, class or glob override when a unit fires and which axis holds units. `params` what a model without parameters of its own is called with (Flax Linen,
     JAX functions). `device`, `amp` where and in
     which precision the model runs. `nonfinite` "note" or "raise". `keep_rows` True or a folder keeps every state in order.
@@ -75,17 +99,34 @@ def examine(
         raise DataError(
             "resume=, keep_rows=: rows in a folder cannot be continued. Keep them in memory, keep_rows=True."
         )
-    choices = (layers, exclude, measures, references, samples, batch_size, thresholds, axes, amp, keep_rows, shard)
+    choices = (
+        layers,
+        exclude,
+        measures,
+        transformations,
+        references,
+        samples,
+        batch_size,
+        thresholds,
+        axes,
+        amp,
+        keep_rows,
+        shard,
+    )
     asked = {name: said(value) for name, value in zip(ASKED, choices, strict=True) if value not in (None, (), False)}
-    measures = default_measures() if measures is None else tuple(measures)
+    grid = None if transformations is None else checked(transformations)
+    measures = tuple(measures if measures is not None else default_measures() if grid is None else grid_measures())
     began = time.perf_counter()
     with ExitStack() as stack:
         probe = stack.enter_context(probe_for(model, device=device, amp=amp, forward=forward_of(data), params=params))
-        feed = Feed(data, samples=samples, batch_size=batch_size, shard=shard)  # within, as loaders draw random numbers
-        listed = chosen_layers(
-            probe.describe(feed.peek(LOOK), wants_inputs(layers)), feed, layers, exclude, thresholds, axes
-        )
-        recipes = fewest(m.tally for m in measures)
+        # within, as loaders draw random numbers
+        feed = Feed(data, samples=samples, batch_size=batch_size, shard=shard, transformations=grid)
+        found = probe.describe(feed.peek(LOOK).flat, wants_inputs(layers))
+        listed = chosen_layers(found, feed, layers, exclude, thresholds, axes)
+        if grid is not None:
+            listed = with_input(listed, feed.peek(1), feed.alignment)
+        recipes = uncovered(fewest(m.tally for m in measures))
+        _check_states(recipes, grid)
         if keep_rows:
             recipes.append(PackedRows(None if keep_rows is True else os.fspath(keep_rows)))
         walk = Walk(probe, listed, recipes, feed, nonfinite == "raise")
@@ -117,7 +158,7 @@ def chosen_layers(
 ) -> Layers:
     """The sites that will be read, all others with their reason."""
     listed = with_rules(select(found, layers, exclude), thresholds, axes, layers)
-    mask = feed.peek(LOOK).samples.mask
+    mask = feed.peek(LOOK).flat.samples.mask
     if mask is None:
         return listed
     sizes = mask.shape[1:]
@@ -141,6 +182,33 @@ def _references(
             f"references={asked!r}: known is 'untrained'. Write references=['untrained'], or give networks: references={{'name': model}}."
         )
     return {name: probe.untrained() for name in asked}
+
+
+def checked(transformations: Any) -> Transformations:
+    """The set of transformations that was given, also as a sequence of them.
+
+    **Raises:** `DataError` for anything else.
+    """
+    if isinstance(transformations, Transformations):
+        return transformations
+    if isinstance(transformations, AbstractTransformation):
+        transformations = (transformations,)
+    if isinstance(transformations, str) or not isinstance(transformations, Sequence):
+        raise DataError(
+            f"transformations={transformations!r}: give a set such as ls.transformations.rotations(16), or Transformations((…, …)) of a "
+            "few; wrap a function of a batch in ls.transformations.Custom."
+        )
+    return Transformations(tuple(transformations))  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _check_states(recipes: Sequence[AbstractTally[Any]], grid: Transformations | None) -> None:
+    """**Raises:** `DataError` for states that would span the transformed versions of a sample."""
+    wide = [r.per for r in recipes if isinstance(r, StateTable) and r.per != "position"]
+    if grid is not None and wide:
+        raise DataError(
+            f"transformations=: states per={wide[0]!r} span a whole sample, of which there are {len(grid)} versions here. Measure them per "
+            "'position', or without transformations."
+        )
 
 
 def forward_of(data: Any) -> Callable[..., Any] | None:

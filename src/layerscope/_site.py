@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -99,7 +99,7 @@ class Samples:
 
     **Arguments:** `ids` (samples,) int64, one per real sample (a forward may see more rows: padding at the end of the batch); `labels`
     (samples,) int64 or None; `mask` (samples, *positions) bool, True where a position counts, or None; `transformations` T when every
-    sample comes T times in a row; `epoch` of a training run, where states are followed over training.
+    sample comes T times in a row, the mask then being (samples, T, *positions); `epoch` of a training run, where states are followed over training.
     """
 
     ids: NDArray[np.int64]
@@ -110,6 +110,15 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def flat(self) -> "Samples":
+        """Every row a sample of its own, as the model sees them that runs it."""
+        T, mask = self.transformations, self.mask
+        labels = None if self.labels is None else np.repeat(self.labels, T)
+        rows = None if mask is None else mask.reshape(-1, *mask.shape[2:])
+        return (
+            self if T == 1 else replace(self, ids=np.repeat(self.ids, T), labels=labels, mask=rows, transformations=1)
+        )
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:

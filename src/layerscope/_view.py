@@ -28,7 +28,7 @@ from .measures import (
     classes_of,
     trust_in,
 )
-from .tallies import AbstractTally, PackedRows, StateCounts, StateTable
+from .tallies import AbstractTally, GridMoments, PackedRows, StateCounts, StateTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,10 +49,12 @@ class View:
         return self.layer.site
 
     def value(self, tally: AbstractTally[Any]) -> Any:
-        """The value of a tally at this site, as it is; a table that also tells labels apart serves for one that does not."""
+        """The value of a tally at this site, as it is; one that holds more serves for one that holds less."""
         wanted = tally
         if isinstance(tally, StateTable) and tally.strata is None and tally not in self._values:
             wanted = replace(tally, strata="label")
+        if isinstance(tally, GridMoments) and tally not in self._values:
+            wanted = next((t for t in self._values if isinstance(t, GridMoments) and t.covers(tally)), tally)
         try:
             return self._values[wanted]
         except KeyError:

@@ -1,11 +1,13 @@
 """One model on its way through the data: the engine under `examine` and `watch`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ._errors import MemoryLimitError, NonFiniteError
+from ._inputs import input_of, is_input
 from ._results import Values
 from ._site import Activations, Chunk, Samples
 from ._states import count_nonfinite
@@ -33,7 +35,10 @@ class Walk:
         feed: Feed,
         finite: bool = False,
     ) -> None:
-        self.probe, self.listed, self.layers, self.score, self.finite = probe, listed, listed.read, feed.score, finite
+        self.probe, self.listed, self.score, self.finite = probe, listed, feed.score, finite
+        self.layers = tuple(x for x in listed.read if not is_input(x))
+        self.input = next((x for x in listed.read if is_input(x)), None)
+        self.alignment = feed.alignment
         self._recipes = tuple(recipes)
         self._samples = Samples(np.empty(0, np.int64))
         self._bad: list[str] = []
@@ -42,12 +47,15 @@ class Walk:
     def restart(self) -> None:
         """Forget all that was seen.  What the probe compiled stays compiled."""
         self.values: Values = {x.site: {tally: tally.init(x.site) for tally in self._recipes} for x in self.layers}
+        if self.input is not None:
+            site = self.input.site
+            self.values = {site: {tally: tally.init(site) for tally in self._recipes if tally.grid}, **self.values}
         self.task, self.samples, self.batches = Task(), 0, 0
 
     def step(self, batch: Batch) -> None:
         """Run one batch: what the host sees is counted on the spot, what lies on a device when the forward is through."""
         self._samples, self._bad = batch.samples, []
-        output, chunks = self.probe.run(batch, self.layers, self._read)
+        output, chunks = self.probe.run(batch.flat, self.layers, self._read)
         for layer, by_tally in chunks.items():
             if (finite := by_tally.get(FINITE)) is not None:
                 self._check_finite(layer, *(int(to_numpy(finite.arrays[name])) for name in ("nan", "inf")))
@@ -60,13 +68,19 @@ class Walk:
             mine = self.values[layer.site]
             for tally, chunk in by_tally.items():
                 if tally is not FINITE:
-                    mine[tally] = tally.add(mine[tally], chunk)
+                    mine[tally] = tally.add(mine[tally], self._on_grid(tally, chunk))
+        if self.input is not None:
+            a, mine = replace(input_of(self.input, batch), grid=self.alignment), self.values[self.input.site]
+            for tally in mine:
+                mine[tally] = tally.observe(mine[tally], a, batch.samples)
         self.task = self.task.with_batch(output, batch, self.score)
         self.samples += len(batch.samples)
         self.batches += 1
 
     def _read(self, layer: Layer, a: Activations) -> dict[Any, Chunk]:
         """Called while the forward runs, or once while a program is traced."""
+        if self.alignment is not None:
+            a = replace(a, grid=self.alignment)
         if a.host is None:
             found: dict[Any, Chunk] = {tally: Chunk.of(tally.read(a), a, self._samples) for tally in self._recipes}
             if self.finite:
@@ -76,8 +90,22 @@ class Walk:
             self._check_finite(layer, *count_nonfinite(a))
         mine = self.values[layer.site]
         for tally in self._recipes:
-            mine[tally] = tally.observe(mine[tally], a, self._samples)
+            if a.grid is None or tally.grid:
+                mine[tally] = tally.observe(mine[tally], a, self._samples)
+            else:
+                chunk = Chunk.of(tally.read(a), a, self._samples)
+                mine[tally] = tally.add(mine[tally], self._on_grid(tally, chunk))
         return {}
+
+    def _on_grid(self, tally: AbstractTally[Any], chunk: Chunk) -> Chunk:
+        """A chunk whose samples come T times in a row, where a probe saw every row as a sample of its own."""
+        if self.alignment is None:
+            return chunk
+        samples, mask, T = self._samples, chunk.samples.mask, len(self.alignment)
+        if chunk.samples is not samples and mask is not None:  # a probe that knows masks of its own
+            samples = replace(samples, mask=mask.reshape(-1, T, *mask.shape[1:]))
+        positions = chunk.positions if tally.grid else (T, *chunk.positions)
+        return replace(chunk, samples=samples, positions=positions)
 
     def _check_finite(self, layer: Layer, nan: int, inf: int) -> None:
         if nan or inf:
@@ -95,9 +123,10 @@ class Walk:
             sizes = {site: _nbytes(values) for site, values in self.values.items()}
             largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:3]
             listed = ", ".join(f"{site} {sizes[site] / 2**20:.0f} MiB" for site in largest)
+            slim = "pooled maps (pool=) or flavour='variance', which are other measures, " if self.alignment else ""
             raise MemoryLimitError(
                 f"memory_limit: {used / 2**20:.0f} MiB of tallies after {self.samples:,} samples, {limit / 2**20:.0f} MiB are allowed; the "
-                f"largest are {listed}. Measure fewer layers at a time (layers=, exclude=), fewer samples (samples=), or raise the limit: "
+                f"largest are {listed}. Measure fewer layers at a time (layers=, exclude=), {slim}fewer samples (samples=), or raise the limit: "
                 "a number is never changed to save memory."
             )
 

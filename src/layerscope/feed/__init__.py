@@ -3,3 +3,4 @@
 from ._data import Data as Data
 from ._feed import Batch as Batch
 from ._feed import Feed as Feed
+from ._feed import repeated as repeated

@@ -1,7 +1,7 @@
 """From a user's data to batches of one size: source → items → raw batches → re-cut → `Batch`."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,10 @@ from ._leaf import describe, is_array, is_list, is_mapping
 from ._nest import Columns
 from ._open import open_source
 from ._samples import read_ids, read_labels, read_mask
-from ._source import Cut, during
+from ._source import DEFAULT_BATCH, Cut, during
+
+CHECKED = 4
+"""Samples on which transformations are checked to be what they say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,11 @@ class Batch:
     number: int
     size: int
 
+    @property
+    def flat(self) -> "Batch":
+        """The batch as a model sees it: every row of the forward a sample of its own."""
+        return replace(self, samples=self.samples.flat())
+
 
 class Feed:
     """Batches of any data, each sample once and in order.
@@ -40,6 +48,8 @@ class Feed:
     **Arguments:** `data` a loader, data set, array, pair, dict, iterable of batches, function that makes one, or a `Data`. `samples` how
     many at most: evenly spaced over addressable data, the first ones of a stream. `batch_size` rows of a forward: by default those of
     the loader, whose batches are then kept as they are, else 128. `shard` (i, n): only the batches whose number is i modulo n.
+    `transformations` a set of T: every sample comes T times in a row, transformed before `preprocess`, and a batch holds whole samples,
+    as many as give at most `batch_size` rows (128); `feed.batch_size` then counts samples.
 
     A pair is (inputs, target); a list or stream holds single samples where its targets are single values, else batches. A list of bare
     arrays could be either, and raises. An endless stream needs `samples=`: without it, iterating never ends. `length` and `batches` count what this feed gives, None where that is unknown; `notes` say how
@@ -61,17 +71,30 @@ class Feed:
         samples: int | None = None,
         batch_size: int | None = None,
         shard: tuple[int, int] | None = None,
+        transformations: Any = None,
     ) -> None:
         self._data = data if isinstance(data, Data) else Data(data)
+        Cut(samples, batch_size, (0, 1) if shard is None else shard)  # the user's numbers, before they are divided
+        self.transformations, self.columns = transformations, 1 if transformations is None else len(transformations)
+        if transformations is not None:
+            batch_size = max(1, (batch_size or DEFAULT_BATCH) // self.columns)
         self._cut = Cut(samples, batch_size, (0, 1) if shard is None else shard)
         self._source = open_source(self._data, self._cut)
         self._notes: dict[str, None] = {}
         self._kind: str | None = None
+        self.alignment: Any = None
         self.forward = self._data.forward
         self.score = self._data.score
         self.restartable = self._source.restartable
         self._first = self._source.head(batch_size or self._source.own_size)
         self.batch_size = batch_size or self._source.own_size or nest.count(self._first)
+        if transformations is not None:
+            few = nest.cut(self._first, 0, CHECKED).inputs
+            transformations.check(few)
+            self.alignment = transformations.alignment(few)
+            self._note(
+                f"transformations: every sample comes {self.columns} times, and every number is of these: {_listed(transformations.names)}"
+            )
         self.length, self.batches = self._sizes()
         self._batch(self._first, 0, nest.count(self._first))  # its notes and its errors come now, not in the middle
 
@@ -96,12 +119,15 @@ class Feed:
     def _batch(self, columns: Columns, number: int, size: int) -> Batch:
         rows = nest.count(columns)
         with during(f"batch {number}"):
-            args, kwargs = _arguments(self._prepared(columns.inputs, rows))
-            samples = Samples(
-                self._ids(columns.ids, rows), self._labels(columns.target), self._mask(columns.mask, kwargs, rows)
-            )
-            args, kwargs = nest.pad((args, kwargs), size)
-        return Batch(args, kwargs, samples, columns.target, number, size)
+            args, kwargs = _arguments(self._prepared(self._transformed(columns.inputs), rows * self.columns))
+            ids, labels = self._ids(columns.ids, rows), self._labels(columns.target)
+            samples = Samples(ids, labels, self._mask(columns.mask, kwargs, rows), self.columns)
+            args, kwargs = nest.pad((args, kwargs), size * self.columns)
+        return Batch(args, kwargs, samples, columns.target, number, size * self.columns)
+
+    def _transformed(self, inputs: Any) -> Any:
+        """The raw inputs, or every sample T times in a row as the transformations leave it."""
+        return inputs if self.transformations is None else nest.normal(self.transformations(inputs), batch=True)
 
     def _prepared(self, inputs: Any, rows: int) -> Any:
         """What the model takes: the raw inputs, or what `preprocess` makes of them."""
@@ -147,7 +173,7 @@ class Feed:
     def _mask(self, mask: Any, kwargs: Mapping[str, Any], rows: int) -> NDArray[np.bool_] | None:
         if mask is not None:
             self._note("mask: as given in ls.Data")
-            return read_mask(mask, rows, "mask=")
+            return self._by_column(np.repeat(read_mask(mask, rows, "mask="), self.columns, axis=0))
         mask = kwargs.get("attention_mask")
         if mask is None or self._data.mask is False:
             return None
@@ -155,7 +181,11 @@ class Feed:
             self._note(f"attention_mask ({describe(mask)}) is no mask of positions: passed to the model only")
             return None
         self._note("mask: attention_mask")
-        return read_mask(mask, rows, "attention_mask")
+        return self._by_column(read_mask(mask, rows * self.columns, "attention_mask"))
+
+    def _by_column(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(samples, T, *positions) where every sample comes T times."""
+        return mask if self.transformations is None else mask.reshape(-1, self.columns, *mask.shape[1:])
 
     def _note(self, sentence: str) -> None:
         self._notes[sentence] = None
@@ -166,6 +196,17 @@ class Feed:
             batches = -(-length // self.batch_size)
             length = sum(min(self.batch_size, length - number * self.batch_size) for number in range(i, batches, n))
         return length, None if batches is None else len(range(i, batches, n))
+
+
+def repeated(targets: Any, times: int) -> Any:
+    """Targets as they came, every one so many times in a row."""
+    if times == 1 or targets is None:
+        return targets
+    return nest.take(targets, np.repeat(np.arange(nest.count(targets)), times))
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names if len(names) <= 6 else (*names[:3], "…", names[-1]))
 
 
 def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -16,14 +16,14 @@ from ._grid_intervals import FEWEST
 from ._special import student
 from ._spread import check_choice, check_seen
 
-Kind = Literal["squared", "distance", "cosine"]
+Metric = Literal["squared", "distance", "cosine"]
 
 
 @dataclass(frozen=True)
 class Distance(AbstractMeasure[Distances]):
     r"""How far apart a layer's answers to two transformed versions of one sample lie, on average over samples and pairs.
 
-    **Arguments:** `kind` "squared" $\mathrm{mean}_i \frac1D \lVert A_{ij} - A_{ik} \rVert^2$ (twice the transformation variance),
+    **Arguments:** `metric` "squared" $\mathrm{mean}_i \frac1D \lVert A_{ij} - A_{ik} \rVert^2$ (twice the transformation variance),
     "distance" $\mathrm{mean}_i \lVert A_{ij} - A_{ik} \rVert / \sqrt D$ or "cosine" similarity, of D values; `against` the number of a
     transformation: pairs with that one only, None for all pairs; `level` "layer" or "transformation": one number for each, its mean over
     the pairs it is in; `aligned` takes the transformations back first: the simple form of same-equivariance.
@@ -31,14 +31,14 @@ class Distance(AbstractMeasure[Distances]):
     **Raises:** `EmptyTally` for fewer than two samples or transformations, `DataError` for a transformation that is not there.
     """
 
-    kind: Kind = "distance"
+    metric: Metric = "distance"
     against: int | None = None
     level: Literal["layer", "transformation"] = "layer"
     aligned: bool = False
     name: ClassVar[str] = "distance"
 
     def __post_init__(self) -> None:
-        check_choice("Distance", "kind", self.kind, Kind)
+        check_choice("Distance", "metric", self.metric, Metric)
         check_choice("Distance", "level", self.level, Literal["layer", "transformation"])
 
     @property
@@ -52,22 +52,22 @@ class Distance(AbstractMeasure[Distances]):
             raise DataError(
                 f"{value.site}: Distance(against={self.against}): transformations are numbered 0 to {T - 1}."
             )
-        matrix = value.sums.sum(axis=0)[KINDS.index(self.kind)] / n / self._scale(value)
+        matrix = value.sums.sum(axis=0)[KINDS.index(self.metric)] / n / self._scale(value)
         number: Any = self._of(matrix) if self.level == "layer" else self._each(matrix)
         pairs = "all pairs" if self.against is None else f"pairs with transformation {self.against}"
         half = self._half(value) if self.level == "layer" else NAN
         low, high = (number - half, number + half) if math.isfinite(half) else (NAN, NAN)
         return Reading(
             number,
-            low=max(low, -1.0 if self.kind == "cosine" else 0.0) if math.isfinite(half) else NAN,
-            high=min(high, 1.0) if self.kind == "cosine" and math.isfinite(half) else high,
+            low=max(low, -1.0 if self.metric == "cosine" else 0.0) if math.isfinite(half) else NAN,
+            high=min(high, 1.0) if self.metric == "cosine" and math.isfinite(half) else high,
             observations=n * T,
             samples=n,
-            measured_in=f"{_WORDS[self.kind]}{' after taking them back' if self.aligned else ''}, {pairs} of {T} transformations, {n} samples",
+            measured_in=f"{_WORDS[self.metric]}{' after taking them back' if self.aligned else ''}, {pairs} of {T} transformations, {n} samples",
         )
 
     def _scale(self, value: Distances) -> float:
-        return {"squared": value.values, "distance": math.sqrt(value.values), "cosine": 1.0}[self.kind]
+        return {"squared": value.values, "distance": math.sqrt(value.values), "cosine": 1.0}[self.metric]
 
     def _each(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """One number a transformation."""
@@ -84,7 +84,7 @@ class Distance(AbstractMeasure[Distances]):
         chosen = np.flatnonzero(value.count)
         if len(chosen) < FEWEST:
             return NAN
-        count, sums = value.count[chosen], value.sums[chosen, KINDS.index(self.kind)] / self._scale(value)
+        count, sums = value.count[chosen], value.sums[chosen, KINDS.index(self.metric)] / self._scale(value)
         n, whole = value.samples, self._of(sums.sum(axis=0) / value.samples)
         total = sums.sum(axis=0)
         rest = [(total - each) / (n - m) for each, m in zip(sums, count.tolist(), strict=True)]

@@ -22,16 +22,18 @@ Numbers = NDArray[np.float64]
 class Spread:
     """Of every value: `over_t` the mean spread over transformations, `over_samples` the mean spread over samples, `mean` its mean.
 
-    Spreads are deviations in the flavour "std", variances in the flavour "variance".
+    Spreads are deviations in the flavour "std", variances in the flavour "variance".  `outside` values do not count and are NaN.
     """
 
     over_t: Numbers
     over_samples: Numbers
     mean: Numbers
+    outside: int = 0
 
     def of(self, cells: "Cells") -> "Spread":
         """The same of cells: elements as they are, or averaged over every map."""
-        return Spread(*(cells.averaged(each) for each in (self.over_t, self.over_samples, self.mean)))
+        t, s, mean = (cells.averaged(each) for each in (self.over_t, self.over_samples, self.mean))
+        return Spread(t, s, mean, cells.outside)
 
 
 def spread_of(sums: GridSums, flavour: Flavour, ddof: int) -> Spread:
@@ -62,6 +64,14 @@ class Cells:
     unit: int
     inside: NDArray[np.bool_] | None
     maps: bool = False
+
+    @property
+    def outside(self) -> int:
+        """Cells that do not count."""
+        if self.inside is None:
+            return 0
+        count = np.asarray(self.inside, np.float64)
+        return int((self.by_map(count) == 0).sum() if self.maps else (~self.inside).sum())
 
     def averaged(self, elements: Numbers) -> Numbers:
         """Elements as they are, those that do not count as NaN; or their mean over every map."""
@@ -131,7 +141,8 @@ def ratio_of(spread: Spread, flavour: Flavour, undefined: Undefined, floor: floa
     if undefined == "inf":
         value[only_t] = np.inf
     dead = both & (sizes <= floor * (0.0 if np.isnan(layer) else layer))
-    return Ratio(value, int(dead.sum()), int((both & ~dead).sum()), int(only_t.sum()), int(unknown.sum()), value.size)
+    lost, cells = int(unknown.sum()) - spread.outside, value.size - spread.outside
+    return Ratio(value, int(dead.sum()), int((both & ~dead).sum()), int(only_t.sum()), lost, cells)
 
 
 def strata_of(value: Grid, by_class: bool) -> dict[int, GridSums]:

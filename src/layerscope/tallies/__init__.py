@@ -7,6 +7,7 @@ from ._distances import GridDistances as GridDistances
 from ._grid import Grid as Grid
 from ._grid import GridMoments as GridMoments
 from ._grid import GridSums as GridSums
+from ._grid import uncovered as uncovered
 from ._kept import KeptSamples as KeptSamples
 from ._kept import places as places
 from ._moments import Moments as Moments

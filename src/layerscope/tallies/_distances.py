@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ class GridDistances(AbstractTally[Distances]):
     """
 
     aligned: bool = False
+    grid: ClassVar[bool] = True
 
     def read(self, activations: Activations) -> dict[str, Any]:
         a = activations

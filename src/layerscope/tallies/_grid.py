@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,6 +175,7 @@ class GridMoments(AbstractTally[Grid]):
     pool: Pool | None = None
     aligned: bool = False
     strata: Literal["label"] | None = None
+    grid: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_flavour(self.flavour)
@@ -352,6 +353,12 @@ class GridMoments(AbstractTally[Grid]):
 
 _SUMS = ("mean", "m2", "rows_var", "rows_std")
 _GROUPS = ("picked", "group_count", "group_mean", "group_m2", "group_rows_var", "group_rows_std")
+
+
+def uncovered(recipes: Sequence[AbstractTally[Any]]) -> list[AbstractTally[Any]]:
+    """The recipes without those that another one answers for."""
+    grids = [recipe for recipe in recipes if isinstance(recipe, GridMoments)]
+    return [recipe for recipe in recipes if not any(grid != recipe and grid.covers(recipe) for grid in grids)]
 
 
 def check_flavour(flavour: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,11 @@ from ._abstract import AbstractTransformation, Frame
 from ._affine import Affine, fanned, undone
 from ._arrays import is_array, is_torch, join, namespace, ready, to_host
 from ._chain import chain
-from ._custom import Custom
+from ._custom import Custom, Draw
 from ._exact import Identity
+
+if TYPE_CHECKING:
+    from ._alignment import Alignment
 
 CHANNELS = (1, 2, 3, 4)
 """Sizes of an axis that may be the colours of an image."""
@@ -88,7 +91,7 @@ class Transformations(Sequence[AbstractTransformation]):
         **Raises:** `DataError` for a transformation that gives another number or shape of samples.
         """
         if is_array(inputs):
-            frame = self.frame_of(inputs)
+            frame = Frame(None, None) if self.custom else self.frame_of(inputs)
             maps = [item for item in self.items if isinstance(item, Affine)]
             if len(maps) == len(self) and len({m.mode for m in maps}) == 1:
                 together = fanned(tuple(maps), inputs, frame)
@@ -132,7 +135,19 @@ class Transformations(Sequence[AbstractTransformation]):
             )
         for item in self.items:
             if is_array(inputs):
-                _check_array(item, inputs, self.frame_of(inputs))
+                _check_array(item, inputs, Frame(None, None) if self.custom else self.frame_of(inputs))
+
+    def alignment(self, inputs: Any) -> "Alignment":
+        """These transformations with the size of the images they act on: what takes them back in a layer's output."""
+        from ._alignment import Alignment
+
+        frame = self.frame_of(inputs) if is_array(inputs) and not self.custom else Frame(None, None)
+        return Alignment(self, frame.height, frame.width)
+
+    @property
+    def custom(self) -> bool:
+        """Whether all are functions of the user's, which know themselves what their inputs are."""
+        return all(isinstance(item, Custom | Draw | Identity) for item in self.items)
 
     # --- layers ------------------------------------------------------------------------------------------------------------------
 

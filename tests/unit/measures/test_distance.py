@@ -110,7 +110,7 @@ def test_bad_input_says_what_to_do() -> None:
     x = activations(8, T, 6)
     with pytest.raises(DataError, match="transformations are numbered 0 to 4"):
         reading(Distance(against=5), x)
-    with pytest.raises(DataError, match="Distance: kind is one of"):
+    with pytest.raises(DataError, match="Distance: metric is one of"):
         Distance("l1")  # type: ignore[arg-type]
     read = GridDistances().read(Activations.of(x[0]))
     with pytest.raises(ShapeError, match="8 samples × 5 transformations need 40 rows, 5 arrived"):
