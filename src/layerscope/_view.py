@@ -158,7 +158,7 @@ class View:
     def __repr__(self) -> str:
         layer = self.layer
         try:
-            said = str(self.entropy())
+            said = str(self.entropy(estimator="c2"))
         except LayerscopeError as error:
             said = str(error).splitlines()[0]
         return f"<{layer.site}: {layer.kind}, {layer.units} units; entropy {said}>"

@@ -102,7 +102,7 @@ def test_the_facts_are_in_the_document(tmp_path: Path) -> None:
         "1 of 2 layers can be measured",
         "What to distrust",
         "Undersampled",
-        "≥ 8.64 of 60 bits",
+        "saturated: 14.41 to 60.00 of 60 bits",
         "</svg>",
         "</table>",
     ):

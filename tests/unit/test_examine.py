@@ -237,10 +237,10 @@ def test_layers_always_on_raise_and_do_not_take_the_others_along() -> None:
     results = ls.examine(model, X.flatten(1), thresholds={"3": 0.0})
     with pytest.raises(ThresholdError, match=r"(?s)cannot tell on from off.*wrong:.*right:"):
         results["3"].entropy()
-    table = results.table.set_index(["layer", "measure"])
+    table = results.table.set_index(["layer", "measure", "setting"]).sort_index()
 
     def cell(layer: str, column: str) -> Any:
-        return table.loc[(layer, "entropy"), column]
+        return table.loc[(layer, "entropy", ""), column]
 
     assert np.isnan(cell("3", "value"))
     assert "cannot tell on from off" in cell("3", "note")

@@ -20,6 +20,8 @@ from ._columns import coverage as coverage
 from ._entropy import entropy as entropy
 from ._information import ClassEntropy as ClassEntropy
 from ._information import Information as Information
+from ._anova import Anova as Anova
+from ._distance import Distance as Distance
 from ._invariance import AbstractGridMeasure as AbstractGridMeasure
 from ._invariance import AbstractRatio as AbstractRatio
 from ._invariance import FeaturesVariance as FeaturesVariance
@@ -29,11 +31,11 @@ from ._invariance import NormalizedVariance as NormalizedVariance
 from ._invariance import SameEquivariance as SameEquivariance
 from ._invariance import SampleVariance as SampleVariance
 from ._invariance import TransformationVariance as TransformationVariance
-from ._anova import Anova as Anova
-from ._distance import Distance as Distance
 from ._moments import Activation as Activation
 from ._rarefaction import rarefaction as rarefaction
+from ._repeats import repeats_in as repeats_in
 from ._trust import Trust as Trust
+from ._trust import needed_words as needed_words
 from ._trust import trust_in as trust_in
 from ._units import AlwaysOnUnits as AlwaysOnUnits
 from ._units import DeadUnits as DeadUnits

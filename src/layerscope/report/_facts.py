@@ -9,12 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import LayerscopeError
-from .._reading import Reading
+from .._reading import EXTRAPOLATED, Reading
 from .._results import Results, reading_or_why
 from .._site import Site
 from .._view import View
 from ..inventory import Layer
-from ..measures import AlwaysOnUnits, DeadUnits, Efficiency, Entropy, EqualUnits, FiringRate, rarefaction
+from ..measures import (
+    AlwaysOnUnits,
+    DeadUnits,
+    Efficiency,
+    Entropy,
+    EqualUnits,
+    FiringRate,
+    Trust,
+    rarefaction,
+    trust_in,
+)
 from ..tallies import StateCounts
 
 FLAT = 0.1
@@ -22,15 +32,29 @@ FLAT = 0.1
 FROM = 16
 """Curves begin at a sixteenth of the samples: below, thinning by mean and variance is no longer accurate to 0.1 bit."""
 POINTS = 9
+CORRECTED_ENTROPY = Entropy(estimator="c2")
 NEVER = "never reached by the data"
+
+
+def digits(bits: float) -> str:
+    """Bits with two places, three digits from 100 up.
+
+    >>> digits(5.0649), digits(0.0), digits(239.2)
+    ('5.06', '0', '239')
+    """
+    return "0" if bits == 0 else f"{bits:.2f}" if bits < 100 else f"{bits:.0f}"
 
 
 @dataclass(frozen=True, eq=False)
 class SiteFacts:
-    """One site: its readings, and what is behind them.  `counts` is None where no state was counted, and `problem` then says why."""
+    """One site: its readings, and what is behind them.  `counts` is None where no state was counted, and `problem` then says why.
+
+    `entropy` is the plain count, `corrected` and `efficiency` are by c2, with an interval or a bracket.
+    """
 
     layer: Layer
     entropy: Reading
+    corrected: Reading
     efficiency: Reading
     counts: StateCounts | None = None
     rates: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -50,8 +74,27 @@ class SiteFacts:
 
     @property
     def measured(self) -> bool:
-        """Whether the entropy is a number to believe: known, and not only a lower bound."""
+        """Whether the entropy is a number to believe: known, and measured, corrected or constant."""
         return not math.isnan(float(self.entropy)) and not self.entropy.undersampled
+
+    @property
+    def trust(self) -> Trust:
+        assert self.counts is not None
+        return trust_in(self.counts)
+
+    @property
+    def verdict(self) -> str:
+        """How far the entropy can be trusted, in a word or three; empty where there is none."""
+        return self.entropy.verdict
+
+    @property
+    def lead(self) -> str:
+        """The entropy as it may be said: "5.07 [5.04, 5.09]", "≈ 9.41 (8.92 to 10.1)", "12.2 to 35", or "0"."""
+        reading = self.corrected
+        low, high = (digits(limit) for limit in (reading.low, reading.high))
+        if self.measured:
+            return f"{digits(float(reading))} [{low}, {high}]" if reading.low < reading.high else digits(float(reading))
+        return f"≈ {digits(float(reading))} ({low} to {high})" if self.verdict == EXTRAPOLATED else f"{low} to {high}"
 
     @property
     def undersampled(self) -> bool:
@@ -91,7 +134,7 @@ class SiteFacts:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """All sites that were read, in the order of the forward pass, and their entropies in the untrained network, where it was asked for."""
+    """All sites that were read, in the order of the forward pass, and their corrected entropies in the untrained network, where asked for."""
 
     results: Results
     sites: tuple[SiteFacts, ...]
@@ -121,7 +164,7 @@ def facts_of(results: Results) -> Facts:
     reference = results.references.get("untrained")
     untrained: dict[Site, Reading] = {}
     if reference is not None:
-        untrained = {x.site: _reading(reference, x, Entropy()) for x in reference.layers.read}
+        untrained = {x.site: _reading(reference, x, CORRECTED_ENTROPY) for x in reference.layers.read}
     return Facts(results, tuple(_site(results, layer) for layer in results.layers.read), untrained)
 
 
@@ -132,17 +175,20 @@ def _reading(results: Results, layer: Layer, measure: Entropy | Efficiency) -> R
 
 
 def _site(results: Results, layer: Layer) -> SiteFacts:
-    entropy, efficiency = _reading(results, layer, Entropy()), _reading(results, layer, Efficiency())
+    entropy, corrected = _reading(results, layer, Entropy()), _reading(results, layer, CORRECTED_ENTROPY)
+    efficiency = _reading(results, layer, Efficiency(estimator="c2"))
     problem = entropy.note if math.isnan(float(entropy)) else ""
     if layer.site not in results.values_by_site:
-        return SiteFacts(layer, entropy, efficiency, problem=problem)
+        return SiteFacts(layer, entropy, corrected, efficiency, problem=problem)
     view = View(layer, results.values_by_site[layer.site])
     try:
         if not view.table.observations and not view.table.masked:
-            return SiteFacts(layer, entropy, efficiency, problem=NEVER)
+            return SiteFacts(layer, entropy, corrected, efficiency, problem=NEVER)
         rates = np.asarray(view.reading(FiringRate()).value, np.float64)
         single = [int(float(view.reading(measure))) for measure in (DeadUnits(), AlwaysOnUnits(), EqualUnits())]
     except LayerscopeError as error:
-        return SiteFacts(layer, entropy, efficiency, problem=problem or str(error).splitlines()[0])
+        return SiteFacts(layer, entropy, corrected, efficiency, problem=problem or str(error).splitlines()[0])
     counts = view.table
-    return SiteFacts(layer, entropy, efficiency, counts, rates, len(counts.records().n), *single, problem=problem)
+    return SiteFacts(
+        layer, entropy, corrected, efficiency, counts, rates, len(counts.records().n), *single, problem=problem
+    )

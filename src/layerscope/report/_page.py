@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -40,13 +41,13 @@ CAPTIONS = {
     "states": (
         "What each layer's firing states carry",
         "A bar is a layer's room, one bit per unit; its dark part is what the units would carry if they fired independently of each other. "
-        "The dot is the entropy of the states that were seen. No entropy can pass the orange tick, log₂ of the observations: a hollow dot "
-        "near it tells how many samples there were, and not what the layer does.",
+        "The dot is the entropy, corrected for the states not seen, in its 95 % interval. A plain count cannot pass the orange tick, log₂ of "
+        "the observations: a hollow dot near it tells how many samples there were; the entropy lies between the ends of its line.",
     ),
     "samples": (
         "Were there enough samples?",
-        "The entropy that fewer of the same samples would have shown. A flat line can be believed; a line that still rises, or runs along "
-        "its dotted ceiling, is only a lower bound.",
+        "The plain count that fewer of the same samples would have shown. A flat line can be believed; a line that still rises is low by what "
+        "the bar at its end corrects; a line along its dotted ceiling is only a lower bound.",
     ),
     "units": (
         "Every unit at once",
@@ -164,6 +165,8 @@ class Row:
     samples: str
     states: str
     coverage: str
+    verdict: str
+    plain: str
     entropy: str
     efficiency: str
     rates: tuple[str, str, str]
@@ -176,7 +179,6 @@ class Row:
 
 def _row(site: SiteFacts) -> Row:
     known = not math.isnan(float(site.entropy))
-    bound = "≥ " if site.undersampled else ""
     rates: tuple[str, str, str] = ("–", "–", "–")
     if site.rates.size:
         low, middle, high = np.quantile(site.rates, [0.05, 0.5, 0.95])
@@ -196,8 +198,10 @@ def _row(site: SiteFacts) -> Row:
         samples=count(site.counts.samples if site.counts else 0),
         states=count(site.states),
         coverage=rough(site.entropy.coverage) if known else "–",
-        entropy=f"{bound}{float(site.entropy):.4g}" if known else "–",
-        efficiency=f"{bound}{float(site.efficiency):.3f}" if known else "–",
+        verdict=site.verdict if known else "–",
+        plain=f"{site.entropy.bound} {float(site.entropy):.4g}".strip() if known else "–",
+        entropy=site.lead if known else "–",
+        efficiency=_efficiency(site.efficiency) if known else "–",
         rates=rates,
         dead=count(site.dead),
         always_on=count(site.always_on),
@@ -207,12 +211,20 @@ def _row(site: SiteFacts) -> Row:
     )
 
 
+def _efficiency(reading: Reading) -> str:
+    """A share of the room, or what it lies between."""
+    return f"{reading.low:.3f} to {reading.high:.3f}" if reading.bracketed else f"{float(reading):.3f}"
+
+
 def _network(results: Results) -> list[tuple[str, str]]:
     """Numbers of the whole network, always with the sites they are taken over."""
     found: list[tuple[str, str]] = []
     if not len(results) or any(layer.site not in results.values_by_site for layer in results.layers.read):
         return found
-    for what, compute in (("Network efficiency", results.network_efficiency), ("aIQ", results.aIQ)):
+    corrected = partial(results.network_efficiency, estimator="c2")
+    for what, compute in (
+        ("Network efficiency", corrected), ("The same as published, by plain counts,", results.network_efficiency), ("aIQ", results.aIQ),
+    ):  # fmt: skip
         try:
             found.append((what, _said(compute())))
         except LayerscopeError:
@@ -222,12 +234,15 @@ def _network(results: Results) -> list[tuple[str, str]]:
 
 def _said(reading: Reading) -> str:
     value = "no number" if math.isnan(float(reading)) else f"{reading.bound} {float(reading):.3f}".strip()
+    value += f" [{reading.low:.3f}, {reading.high:.3f}]" if reading.jackknife is not None else ""
     return f"{value}: {reading.measured_in}; {plain(reading.note)}"
 
 
 _SHOWN = {
     Entropy(),
     Efficiency(),
+    Entropy(estimator="c2"),
+    Efficiency(estimator="c2"),
     DeadUnits(),
     AlwaysOnUnits(),
     EqualUnits(),

@@ -1,4 +1,4 @@
-"""Picture 2: entropy against the number of samples.  Flat: believe it.  On its dotted ceiling: only a lower bound."""
+"""Picture 2: plain counts against the number of samples, and what the correction makes of the last.  On its dotted ceiling: a bound."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,10 @@ def draw_samples(facts: Facts, look: Look) -> "Figure":
         ax.plot(
             site.thinned, site.curve, color=colour, marker=marker, markersize=5, markerfacecolor=face, linewidth=1.6, zorder=3, clip_on=False
         )  # fmt: skip
+        if site.measured and site.corrected.low < site.corrected.high:
+            at = site.thinned[-1] * 1.02
+            ax.plot([at, at], [site.corrected.low, site.corrected.high], color=colour, linewidth=3.5, alpha=0.45, zorder=2,
+                    solid_capstyle="butt", clip_on=False)  # fmt: skip
         ends.append((float(site.curve[-1]), -k))
     _axes(ax, shown, look)
     _legend(fig, ax, chosen, len(rest), ends, look)
@@ -51,8 +55,9 @@ def draw_samples(facts: Facts, look: Look) -> "Figure":
 def verdict(site: SiteFacts) -> str:
     """What the curve tells, in two or three words."""
     if site.undersampled:
-        return f"≥, +{site.growth:.2g} bits per doubling" if site.growth >= FLAT else "only a lower bound"
-    return "flat" if abs(site.growth) < FLAT else f"still +{site.growth:.2g} bits per doubling"
+        return site.verdict if site.growth < FLAT else f"{site.verdict}, +{site.growth:.2g} a doubling"
+    low = float(site.corrected) - float(site.entropy)
+    return "flat" if low <= site.trust.tolerance else f"count {low:.2g} bits low"
 
 
 def _chosen(shown: list[SiteFacts]) -> list[SiteFacts]:
@@ -86,7 +91,7 @@ def _axes(ax: Any, shown: list[SiteFacts], look: Look) -> None:
     ax.set_axisbelow(True)
     ax.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     ax.set_xlabel("samples", color=look.ink["text"])
-    ax.set_ylabel("entropy in bits", color=look.ink["text"])
+    ax.set_ylabel("plain count in bits", color=look.ink["text"])
 
 
 def _legend(fig: Any, ax: Any, chosen: list[SiteFacts], rest: int, ends: list[tuple[float, int]], look: Look) -> None:
@@ -125,6 +130,7 @@ def _legend(fig: Any, ax: Any, chosen: list[SiteFacts], rest: int, ends: list[tu
         )
         words = f"{fitted(site.name, 1.95, 8.5)}\n{verdict(site)}"
         ax.text(1.07, place, words, transform=edge, color=ink["text"], va="center", fontsize=8.5, linespacing=1.15)
+    ceiling += ";  bar at the end: the corrected entropy"
     said = ceiling if not rest else f"{ceiling};  {others}"
     fig.text(0.55 / look.width, 0.02, said, color=ink["muted"], fontsize=8.5)
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from .._reading import Reading
 from ._facts import Facts, SiteFacts
 from ._look import Look, axes, figure
-from ._names import rough
 from ._rows import RIGHT, Rows
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ LINEAR = 130
 
 
 def draw_states(facts: Facts, look: Look) -> "Figure":
-    """A bar to n units for every site, darker to Σ h(p), with the entropy as a dot: hollow where it is only a lower bound."""
+    """A bar to n units for every site, darker to Σ h(p), with the entropy as a dot in its interval; hollow in its bracket where unproven."""
     rows = Rows(facts.sites, look)
     handles = _legend(facts, look)
     columns = 1 if look.narrow else 2
@@ -60,15 +59,27 @@ def _marks(ax: Any, rows: Rows, facts: Facts, look: Look) -> None:
     )
     below = rows.thick / 2 + 0.055 if rows.few else 0
     before = [(k, facts.untrained.get(site.layer.site, Reading(math.nan))) for k, site in known]
+    _limits(ax, rows, [(k, site.corrected) for k, site in known], look)
     for hollow in (False, True):
         at = [
-            (float(r), rows.middle(k) + below)
+            (r.low if r.bracketed else float(r), rows.middle(k) + below)
             for k, r in before
             if r.undersampled == hollow and not math.isnan(float(r))
         ]
         _points(ax, at, "^", ink["muted"], ink["paper"] if hollow else ink["muted"], size * 0.8, 1.0)
-        at = [(float(site.entropy), rows.middle(k)) for k, site in known if site.undersampled == hollow]
+        at = [(dot(site), rows.middle(k)) for k, site in known if site.undersampled == hollow]
         _points(ax, at, "o", ink["c1"], ink["paper"] if hollow else ink["c1"], size, edge)
+
+
+def dot(site: SiteFacts) -> float:
+    """Where the dot stands: at the corrected entropy, or at the plain count where nothing better is known."""
+    return float(site.entropy if site.corrected.bracketed else site.corrected)
+
+
+def _limits(ax: Any, rows: Rows, known: list[tuple[int, Reading]], look: Look) -> None:
+    """A line from limit to limit of every interval and bracket."""
+    spans = [[(r.low, rows.middle(k)), (r.high, rows.middle(k))] for k, r in known if r.low < r.high]
+    _shape(ax, spans, fill=False, edgecolor=look.ink["c1"], linewidth=2.0 if rows.few else 1.0, zorder=4)
 
 
 def _points(
@@ -103,12 +114,8 @@ def _said(site: SiteFacts, look: Look) -> str:
     """The line above a bar, right: the number, and what it is worth."""
     if math.isnan(float(site.entropy)):
         return "not measured"
-    value = f"{float(site.entropy):.3g} of {site.units:,} bits"
-    if not site.undersampled:
-        return value
-    return (
-        f"≥ {value}" if look.narrow else f"≥ {value}; {rough(1 - site.entropy.coverage)} of further states would be new"
-    )
+    words = f"{site.lead} of {site.units:,} bits"
+    return words if look.narrow or not site.undersampled else f"{site.verdict}: {words}"
 
 
 def _scale(ax: Any, widest: int, look: Look) -> None:
@@ -139,7 +146,7 @@ def _legend(facts: Facts, look: Look) -> list[Any]:
 
     ink = look.ink
 
-    def dot(label: str, face: str) -> Line2D:
+    def mark(label: str, face: str) -> Line2D:
         return Line2D(
             [],
             [],
@@ -154,12 +161,12 @@ def _legend(facts: Facts, look: Look) -> list[Any]:
 
     handles: list[Any] = []
     if facts.measured:
-        handles.append(dot("entropy of the firing states", ink["c1"]))
+        handles.append(mark("entropy, corrected, with its 95 % interval", ink["c1"]))
     if facts.undersampled:
-        handles.append(dot("hollow, ≥: undersampled, only a lower bound", ink["paper"]))
+        handles.append(mark("hollow: not measured, between the ends of its line", ink["paper"]))
     if facts.counted:
         handles.append(Line2D([], [], linestyle="", marker="|", markersize=11, markeredgewidth=2.2, color=ink["ceiling"],
-                              label="log₂ observations: no reading can pass it"))  # fmt: skip
+                              label="log₂ observations: no plain count can pass it"))  # fmt: skip
     if facts.untrained:
         handles.append(
             Line2D(

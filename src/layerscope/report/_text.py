@@ -19,11 +19,12 @@ _HEAD = (
     "observed",
     "states",
     "coverage",
+    "plain",
     "entropy",
-    "of bits",
+    "verdict",
     "fires 5/50/95 %",
     "dead",
-    "always on",
+    "on",
     "copies",
 )
 _TEXT = 2
@@ -73,7 +74,11 @@ def _cells(site: SiteFacts) -> tuple[str, ...]:
     if site.counts is None:
         return (*head, *("-" for _ in _HEAD[len(head) :]))
     rates = " / ".join(f"{100 * rate:.0f}" for rate in np.quantile(site.rates, [0.05, 0.5, 0.95]))
-    entropy = f"{'≥ ' if site.undersampled else ''}{float(site.entropy):.2f}" if known else "-"
+    entropy = (
+        (f"{site.entropy.bound} {float(site.entropy):.2f}".strip(), site.lead, site.verdict)
+        if known
+        else ("-", "-", "-")
+    )
     coverage = rough(site.entropy.coverage) if known else "-"
     single = (f"{site.dead:,}", f"{site.always_on:,}", f"{site.copies:,}")
     return (
@@ -81,8 +86,7 @@ def _cells(site: SiteFacts) -> tuple[str, ...]:
         f"{site.counts.observations:,}",
         f"{site.states:,}",
         coverage,
-        entropy,
-        f"{site.units:,}",
+        *entropy,
         rates,
         *single,
     )

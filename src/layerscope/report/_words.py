@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._facts import FLAT, Facts, SiteFacts
+from .._reading import CONSTANT, EXTRAPOLATED
+from ..measures import difference, needed_words, ranking, repeats_in
+from ._facts import FLAT, Facts, SiteFacts, digits
 from ._names import listed, plain, rough, shorten
 
 # Private characters inside a sentence: around names, and where a long name may break.  They are taken out of the names themselves.
@@ -69,7 +71,7 @@ def answer(facts: Facts) -> Sentence:
         if not thin:
             return Sentence(f"None of the {total} layers gave a number.", "distrust")
         return Sentence(
-            f"{some} too wide for {samples}. Every entropy here is only a lower bound: do not compare layers by it.{lost}",
+            f"{some} too wide for {samples}. Every plain count here is only a lower bound: do not compare layers by it.{lost}",
             "states",
         )
     head = f"{len(good)} of {total} layers can be measured with {samples}" + (
@@ -80,7 +82,7 @@ def answer(facts: Facts) -> Sentence:
         which = names(thin) if len(thin) <= SOME else f"The other {len(thin)}"
         head += (
             f" {which} {'is' if one else 'are'} too wide for so few: what is said of "
-            f"{'it is a lower bound' if one else 'them are lower bounds'}, not to be compared."
+            f"{'it are bounds' if one else 'them are bounds'}, not a measurement."
         )
     return Sentence(head + lost, "states")
 
@@ -112,7 +114,7 @@ def _measured(facts: Facts) -> list[Sentence]:
 
 
 def _of_layer(site: SiteFacts) -> Sentence:
-    if site.states == 1:
+    if site.verdict == CONSTANT:
         return Sentence(
             f"{name(site)} is constant: one pattern in all {site.entropy.observations:,} observations, 0 bits.",
             "states",
@@ -122,12 +124,13 @@ def _of_layer(site: SiteFacts) -> Sentence:
     moved = ""
     if not math.isnan(site.growth):
         half = site.entropy.samples // 2
-        moved = (
-            f"; going from {half:,} to {site.entropy.samples:,} samples moved it by {max(0.0, site.growth):.2f} bits"
-        )
+        moved = f"; going from {half:,} to {site.entropy.samples:,} samples moved its plain count by {max(0.0, site.growth):.2f} bits"
+    low = float(site.corrected) - float(site.entropy)
+    plain_count = f"; a plain count reads {digits(float(site.entropy))}" if low > site.trust.tolerance else ""
+    allowed = f", {rough(site.trust.c2 / site.independent)} of what its firing rates allow" if site.independent else ""
     return Sentence(
         f"{name(site)} uses {how} of its patterns: {site.states:,} of {possible(site.units)}, "
-        f"{float(site.entropy):.3g} of {site.units:,} bits{moved}.",
+        f"{site.lead} of {site.units:,} bits{allowed}{plain_count}{moved}.",
         "samples" if moved else "states",
     )
 
@@ -142,64 +145,72 @@ def possible(units: int) -> str:
 
 
 def _ranking(facts: Facts) -> list[Sentence]:
-    sites = [site for site in facts.measured if site.states > 1]
-    if len(sites) < 2:
+    known = {site.name: site for site in facts.counted if not math.isnan(float(site.entropy)) and site.states > 1}
+    order = ranking({key: site.efficiency for key, site in known.items()}).ranked
+    if len(order) < 2:
         return []
-    most, least = max(sites, key=_efficiency), min(sites, key=_efficiency)
+    most, least = known[order[0]], known[order[-1]]
     return [
         Sentence(
-            f"Of the {len(sites)} layers that can be compared, {name(most)} uses the largest share of its room "
-            f"({rough(_efficiency(most))}), {name(least)} the smallest ({rough(_efficiency(least))}).",
+            f"Of the {len(order)} layers that can be compared, {name(most)} uses the largest share of its room "
+            f"({_share(most)}), {name(least)} the smallest ({_share(least)}).",
             "states",
         )
     ]
 
 
-def _efficiency(site: SiteFacts) -> float:
-    return float(site.efficiency)
+def _share(site: SiteFacts) -> str:
+    """The efficiency in words; between its bounds where that is all that is known."""
+    reading = site.efficiency
+    if reading.bracketed:
+        return f"{rough(reading.low)} to {rough(reading.high)}"
+    return rough(float(reading))
 
 
 def _not_measured(facts: Facts) -> list[Sentence]:
     thin = facts.undersampled
     if not thin:
         return []
-    if len(thin) <= SOME:
-        new = listed([rough(1 - site.entropy.coverage) for site in thin])
-        bound = listed([f"≥ {float(site.entropy):.3g}" for site in thin])
-        many = len(thin) > 1
-        tail = " Do not compare these layers." if many else ""
+    if len(thin) > SOME:
+        new = [1 - site.entropy.coverage for site in thin]
         return [
             Sentence(
-                f"{names(thin)} {'were' if many else 'was'} not measured: {new} of further observations would be new states; we can only "
-                f"say {bound} bits{' (in this order)' if many else ''}.{tail}",
-                "samples",
+                f"{len(thin)} of {len(facts.sites)} layers were not measured: between {rough(min(new))} and {rough(max(new))} of further "
+                "observations would be new states. The table has the bounds of their entropies. Do not compare layers whose bounds overlap.",
+                "states",
             )
         ]
-    new = [1 - site.entropy.coverage for site in thin]
-    return [
-        Sentence(
-            f"{len(thin)} of {len(facts.sites)} layers were not measured: between {rough(min(new))} and {rough(max(new))} of further "
-            "observations would be new states. Their entropies are only lower bounds. Do not compare these layers.",
-            "states",
-        )
-    ]
+    said = [_thin_one(site) for site in thin]
+    tail = [Sentence("Do not compare layers whose bounds overlap.", "states")] if len(thin) > 1 else []
+    return [*said, *tail]
+
+
+def _thin_one(site: SiteFacts) -> Sentence:
+    what = "is an extrapolation" if site.verdict == EXTRAPOLATED else "was not measured"
+    needed = needed_words(site.trust)
+    more = f" Coverage of 90 % would take {needed}." if needed != "enough samples" else ""
+    return Sentence(
+        f"{name(site)} {what}: {rough(1 - site.entropy.coverage)} of further observations would be new states; its entropy is {site.lead} "
+        f"of {site.units:,} bits, and the plain count, {digits(float(site.entropy))}, says mostly how many samples there were.{more}",
+        "samples",
+    )
 
 
 def _training(facts: Facts) -> list[Sentence]:
-    moved = [
-        (site, float(before))
+    known = [
+        (site, before, difference(site.corrected, before))
         for site in facts.measured
         if (before := facts.untrained.get(site.layer.site)) is not None
         and not math.isnan(float(before))
         and not before.undersampled
     ]
-    if not moved:
+    if not known:
         return []
-    moved = [(site, before) for site, before in moved if abs(float(site.entropy) - before) >= MOVED]
+    moved = [(s, b, d) for s, b, d in known if abs(float(d)) >= MOVED and not d.low <= 0 <= d.high]
     if not moved:
         return [Sentence(f"Training moved no entropy that could be measured by {MOVED} bits or more.", "states")]
-    moved.sort(key=lambda pair: -abs(float(pair[0].entropy) - pair[1]))
-    said = [f"{name(site)} from {before:.3g} to {float(site.entropy):.3g} bits" for site, before in moved[:3]]
+    moved.sort(key=lambda line: -abs(float(line[2])))
+    said = [f"{name(site)} from {float(b):.3g} to {float(site.corrected):.3g} bits" for site, b, _ in moved[:3]]
     lead = "Training moved" if len(moved) <= 3 else f"Training moved {len(moved)} entropies, most of all"
     return [Sentence(f"{lead} {listed(said)}.", "states")]
 
@@ -250,18 +261,29 @@ def _copies(facts: Facts) -> list[Sentence]:
 
 
 def distrust(facts: Facts) -> list[Sentence]:
-    """What a reader could be misled by.  Never empty: no intervals are known yet."""
+    """What a reader could be misled by.  Never empty: intervals have their limits, and so has their absence."""
     makers: list[Callable[[Facts], list[Sentence]]] = [
-        _thin, _problems, _not_finite, _moving, _dependent, _masked, _left_out, _guessed, _no_accuracy,
+        _repeated, _thin, _problems, _not_finite, _moving, _dependent, _masked, _left_out, _guessed, _no_accuracy,
     ]  # fmt: skip
     said = [sentence for make in makers for sentence in make(facts)]
-    said.append(
-        Sentence(
-            "No intervals yet. Entropies are plain counts, which read low; other samples, and another training run, would give other "
-            "numbers.",
+    return [*said, _limits(facts)]
+
+
+def _limits(facts: Facts) -> Sentence:
+    if any(site.corrected.jackknife is not None for site in facts.sites):
+        return Sentence(
+            "Intervals (95 %) say what other samples of the same kind would give, not what another training run would."
         )
+    return Sentence(
+        "No layer has an interval. Another set of samples, and another training run, would give other numbers."
     )
-    return said
+
+
+def _repeated(facts: Facts) -> list[Sentence]:
+    for site in facts.counted:
+        if why := repeats_in(site.trust.value):
+            return [Sentence(f"The same samples may have come twice. At {name(site)}, {why}.", "table")]
+    return []
 
 
 def _thin(facts: Facts) -> list[Sentence]:
@@ -269,14 +291,15 @@ def _thin(facts: Facts) -> list[Sentence]:
     if not thin:
         return []
     if len(thin) <= 6:
-        which = listed([f"{name(site)} (coverage {rough(site.entropy.coverage)})" for site in thin], 6)
+        which = listed([f"{name(site)} ({site.verdict}, coverage {rough(site.entropy.coverage)})" for site in thin], 6)
     else:
         worst = sorted(thin, key=lambda site: site.entropy.coverage)
         which = listed([f"{name(site)} ({rough(site.entropy.coverage)})" for site in worst], 3)
-        which = f"{len(thin)} layers with a coverage below 90 %: {which}"
+        which = f"{len(thin)} layers; least covered {which}"
     return [
         Sentence(
-            f"Undersampled: {which}. Their entropy and efficiency tell how many samples there were, and hardly anything about the layer.",
+            f"Undersampled: {which}. {'The plain count tells' if len(thin) == 1 else 'Their plain counts tell'} how many samples there were, and "
+            "hardly anything about the layer.",
             "states",
         )
     ]
@@ -311,7 +334,12 @@ def _moving(facts: Facts) -> list[Sentence]:
     if not still:
         return []
     said = listed([f"{name(site)} (+{site.growth:.2g} bits)" for site in still])
-    return [Sentence(f"Still rising with the last doubling of the samples: {said}.", "samples")]
+    return [
+        Sentence(
+            f"Plain counts that still rise with the last doubling of the samples: {said}. The corrected entropy allows for it.",
+            "samples",
+        )
+    ]
 
 
 def _dependent(facts: Facts) -> list[Sentence]:

@@ -62,6 +62,16 @@ def narrow(samples: int = 400, units: int = 3, positions: int = 4, seed: int = 0
     return np.random.default_rng(seed).normal(size=(samples, positions, units))
 
 
+def halfway(samples: int = 200, units: int = 12, positions: int = 4, seed: int = 0) -> NDArray[np.float64]:
+    """Units that fire together, half of their patterns seen: extrapolated."""
+    rng = np.random.default_rng(seed)
+    return (
+        rng.normal(size=(samples, positions, units))
+        + rng.normal(size=(samples, positions, 1))
+        + np.linspace(-1, 1, units)
+    )
+
+
 def wide(samples: int = 400, units: int = 60, positions: int = 1, seed: int = 1) -> NDArray[np.float64]:
     """Every pattern is new: undersampled."""
     return np.random.default_rng(seed).normal(size=(samples, positions, units))

@@ -19,7 +19,7 @@ from layerscope.report._look import IN_PAGE, NARROW, ON_PAPER, WIDE, Look, drawi
 from layerscope.report._plot import PICTURES
 from layerscope.report._samples import spread, verdict
 from layerscope.report._units import sorted_rates
-from tests.unit.report.made import EVIL, narrow, results_of, usual, wide
+from tests.unit.report.made import EVIL, halfway, narrow, results_of, usual, wide
 
 
 def points(figure: Any, marker: str) -> list[tuple[float, bool]]:
@@ -50,22 +50,39 @@ def test_dots_stand_at_the_entropies_hollow_where_undersampled() -> None:
     results = usual()
     measured, thin = facts_of(results).sites
     assert sorted(points(plot(results), "o")) == [
-        (pytest.approx(float(measured.entropy)), False),
+        (pytest.approx(float(measured.corrected)), False),
         (pytest.approx(float(thin.entropy)), True),
     ]
 
 
-def test_an_undersampled_entropy_is_written_as_a_bound() -> None:
+def test_lines_reach_from_limit_to_limit() -> None:
+    results = usual()
+    figure = plot(results)
+    limits = {limit for site in facts_of(results).sites for limit in (site.corrected.low, site.corrected.high)}
+    (line,) = [p for p in figure.axes[0].patches if p.get_linewidth() == 2.0]
+    assert {*np.asarray(line.get_path().vertices)[:, 0]} == limits
+
+
+def test_an_extrapolation_is_a_hollow_dot_at_its_value() -> None:
+    results = results_of({"a": halfway()})
+    (site,) = facts_of(results).sites
+    assert site.verdict == "extrapolated"
+    assert points(plot(results), "o") == [(pytest.approx(float(site.corrected)), True)]
+    assert "extrapolated: ≈ " in words(plot(results))
+
+
+def test_an_undersampled_entropy_is_written_with_its_bounds() -> None:
     said = words(plot(usual()))
-    assert "2.99 of 3 bits" in said
-    assert "≥ 8.64 of 60 bits; 100 % of further states would be new" in said
-    assert "hollow, ≥: undersampled" in said
+    assert "3.00 [2.99, 3.00] of 3 bits" in said
+    assert "saturated: 14.41 to 60.00 of 60 bits" in said
+    assert "hollow: not measured" in said
     assert "hollow" not in words(plot(results_of({"a": narrow()}))), "the legend speaks only of what is there"
 
 
 def test_the_untrained_network_is_a_triangle_hollow_where_undersampled() -> None:
     results = usual(untrained={"conv_1": np.abs(narrow()) * [[[1, 1, -1]]], "conv_2": wide(seed=5)})
-    assert sorted(points(plot(results), "^")) == [(0, False), (pytest.approx(math.log2(400)), True)]
+    (before,) = [r for r in facts_of(results).untrained.values() if r.undersampled]
+    assert sorted(points(plot(results), "^")) == [(0, False), (pytest.approx(before.low), True)]
     assert points(plot(usual()), "^") == []
 
 
@@ -108,8 +125,14 @@ def test_the_verdict_follows_the_curve() -> None:
     flat, thin = facts_of(usual()).sites
     (rising,) = facts_of(results_of({"a": narrow(units=9, samples=3000, positions=1)})).sites
     assert verdict(flat) == "flat"
-    assert verdict(thin).startswith("≥, +1 bits")
-    assert verdict(rising).startswith("still +0.1")
+    assert verdict(thin) == "saturated, +1 a doubling"
+    assert (
+        verdict(rising) == f"count {float(rising.corrected) - float(rising.entropy):.2g} bits low"
+        or verdict(rising) == "flat"
+    )
+    (low,) = facts_of(results_of({"a": narrow(units=9, samples=600, positions=1)})).sites
+    assert low.measured
+    assert verdict(low) == f"count {float(low.corrected) - float(low.entropy):.2g} bits low"
 
 
 def test_every_curve_is_drawn_with_its_ceiling() -> None:
@@ -118,6 +141,9 @@ def test_every_curve_is_drawn_with_its_ceiling() -> None:
     for site in facts_of(results).sites:
         for curve in (site.curve, site.ceiling):
             assert any(np.array_equal(line.get_ydata(), curve) for line in lines)
+    (measured, _) = facts_of(results).sites
+    limits = [measured.corrected.low, measured.corrected.high]
+    assert sum(np.array_equal(line.get_ydata(), limits) for line in lines) == 1
 
 
 def test_many_layers_are_grey_but_for_six() -> None:

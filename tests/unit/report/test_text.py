@@ -24,7 +24,7 @@ def test_answer_words_and_doubts_are_there_in_this_order() -> None:
         "site ",
         "In plain words",
         "What to distrust",
-        "No intervals",
+        "Intervals (95 %)",
     ]
     places = [said.index(part) for part in parts]
     assert places == sorted(places)
@@ -40,7 +40,7 @@ def test_a_site_without_a_number_keeps_its_row() -> None:
     row = next(
         line for line in text(results_of({"a": narrow()}, unreached=["b"])).splitlines() if line.startswith("b ")
     )
-    assert row.split()[3:] == ["-"] * 9
+    assert row.split()[3:] == ["-"] * 10
 
 
 def test_scores_and_missing_labels_are_told() -> None:

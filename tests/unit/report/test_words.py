@@ -7,7 +7,7 @@ from layerscope import Results
 from layerscope._results import Task
 from layerscope.report._facts import facts_of
 from layerscope.report._words import Sentence, answer, distrust, name, plain_words, possible
-from tests.unit.report.made import EVIL, narrow, results_of, usual, wide
+from tests.unit.report.made import EVIL, halfway, narrow, results_of, usual, wide
 
 
 def words(results: Results) -> str:
@@ -60,25 +60,62 @@ def test_many_wide_layers_are_counted_and_not_listed() -> None:
 def test_a_measured_layer_is_told_with_its_numbers() -> None:
     said = words(usual())
     assert "conv_1 uses all of its patterns: 8 of 8, " in said
-    assert "of 3 bits; going from 200 to 400 samples moved it by 0.0" in said
+    assert (
+        "3.00 [2.99, 3.00] of 3 bits, > 99.9 % of what its firing rates allow; going from 200 to 400 samples moved its plain"
+        in said
+    )
+    assert "a plain count reads" not in said
+
+
+def test_a_plain_count_that_is_low_stands_beside() -> None:
+    results = results_of({"a": narrow(units=9, samples=600, positions=1)})
+    (site,) = facts_of(results).sites
+    assert site.measured
+    assert f"; a plain count reads {float(site.entropy):.2f}; going from" in words(results)
 
 
 def test_an_undersampled_layer_is_a_bound_and_never_ranked() -> None:
     results = results_of({"a": narrow(), "wide": wide(), "b": narrow(units=5, seed=3)})
     said = words(results)
     assert (
-        "wide was not measured: 100 % of further observations would be new states; we can only say ≥ 8.64 bits." in said
+        "wide was not measured: 100 % of further observations would be new states; its entropy is 14.41 to 60.00 of 60 bits"
+        in said
+    )
+    assert (
+        "and the plain count, 8.64, says mostly how many samples there were. Coverage of 90 % would take at least"
+        in said
     )
     (ranking,) = [line for line in said.splitlines() if "largest share" in line]
-    assert "wide" not in ranking
+    assert "wide" not in ranking, "its bounds reach to 60 of 60 bits"
     assert "Of the 2 layers that can be compared" in ranking
     assert "largest share" not in words(usual()), "one layer alone is not ranked"
+
+
+def test_a_layer_whose_bounds_lie_apart_is_ranked() -> None:
+    values = np.repeat(wide(units=8, samples=400, positions=1), 10, axis=2)
+    values[:, :, :64] = wide(units=64, samples=400, positions=1)
+    sparse = -np.abs(narrow(samples=400))
+    sparse[:4] *= -1
+    results = results_of({"wide": values, "sparse": sparse})
+    order = facts_of(results)
+    assert order.undersampled[0].efficiency.low > float(order.measured[0].efficiency)
+    said = words(results)
+    assert "Of the 2 layers that can be compared, wide uses the largest share of its room (" in said
+    assert ", sparse the smallest" in said
+
+
+def test_an_extrapolation_is_called_one() -> None:
+    said = words(results_of({"a": halfway()}))
+    assert "a is an extrapolation: " in said
+    assert "its entropy is ≈ " in said
+    assert "Do not compare" not in said
+    assert "Do not compare layers whose bounds overlap." in words(results_of({"a": halfway(), "b": wide()}))
 
 
 def test_training_is_told_only_where_both_readings_are_measured() -> None:
     before = {"conv_1": np.abs(narrow()) * [[[1, 1, -1]]], "conv_2": wide(seed=5)}
     said = words(usual(untrained=before))
-    assert "Training moved conv_1 from 0 to 2.99 bits." in said
+    assert "Training moved conv_1 from 0 to 3 bits." in said
     assert "Training moved no entropy" in words(usual(untrained={"conv_1": narrow(), "conv_2": wide()}))
     assert "Training" not in words(usual())
 
@@ -116,14 +153,24 @@ def test_patterns_of_wide_layers_are_powers() -> None:
 
 
 def test_distrust_is_never_empty() -> None:
-    assert doubts(results_of({"a": narrow(positions=1)})).startswith("No intervals yet.")
+    assert doubts(results_of({"a": narrow(positions=1)})).startswith("Intervals (95 %) say what other samples")
+    assert "No layer has an interval." in doubts(results_of({"a": wide()}))
+
+
+def test_samples_that_came_twice_are_told() -> None:
+    values = narrow(units=11, samples=300)
+    results = results_of({"a": np.concatenate([values, values])})
+    assert "The same samples may have come twice. At a, every state occurs in a multiple of 2 samples" in doubts(
+        results
+    )
+    assert "came twice" not in doubts(usual())
 
 
 def test_undersampled_layers_are_named_with_their_coverage() -> None:
-    assert "Undersampled: conv_2 (coverage 0 %)." in doubts(usual())
+    assert "Undersampled: conv_2 (saturated, coverage 0 %)." in doubts(usual())
     assert "Undersampled" not in doubts(results_of({"a": narrow()}))
     many = {f"l{k}": wide(units=40 + k) for k in range(9)}
-    assert "9 layers with a coverage below 90 %: l0 (0 %), l1 (0 %), l2 (0 %) and 6 more" in doubts(results_of(many))
+    assert "9 layers; least covered l0 (0 %), l1 (0 %), l2 (0 %) and 6 more" in doubts(results_of(many))
 
 
 def test_positions_are_not_taken_for_samples() -> None:
@@ -166,8 +213,8 @@ def test_a_curve_that_still_rises_is_told() -> None:
     (site,) = facts_of(rising).sites
     assert site.measured
     assert site.growth >= 0.1, "otherwise this test tests nothing"
-    assert "Still rising with the last doubling of the samples: a (+" in doubts(rising)
-    assert "Still rising" not in doubts(usual())
+    assert "Plain counts that still rise with the last doubling of the samples: a (+" in doubts(rising)
+    assert "still rise" not in doubts(usual())
 
 
 def test_notes_of_layers_and_a_missing_accuracy_are_told() -> None:
