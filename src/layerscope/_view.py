@@ -24,6 +24,7 @@ from .measures import (
     Estimator,
     FiringRate,
     Information,
+    RedundantUnits,
     Trust,
     classes_of,
     trust_in,
@@ -102,6 +103,10 @@ class View:
     def equal_units(self, *, opposite: bool = False) -> Reading:
         """How many units only repeat (or negate) another; `.items` lists the groups."""
         return self.reading(EqualUnits(opposite))
+
+    def redundant_units(self) -> Reading:
+        """How many units carry nothing of their own; `.items` lists the groups with the observations behind each."""
+        return self.reading(RedundantUnits())
 
     @property
     def table(self) -> StateCounts:

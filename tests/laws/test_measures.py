@@ -18,7 +18,9 @@ from layerscope.measures import (
     Entropy,
     EqualUnits,
     FiringRate,
+    RedundantUnits,
     Saturation,
+    TotalCorrelation,
     entropy,
 )
 from layerscope.measures._counts import Estimator
@@ -37,6 +39,7 @@ MEASURES = [
     Efficiency(against="rates"),
     Efficiency(against="rates", estimator="c2"),
     Saturation(),
+    TotalCorrelation(),
     Efficiency(order=2, against=0.5),
     FiringRate(),
     FiringRate(quantile=0.5),
@@ -44,6 +47,7 @@ MEASURES = [
     AlwaysOnUnits(),
     EqualUnits(),
     EqualUnits(opposite=True),
+    RedundantUnits(),
     Activation("mean"),
     Activation("deviation"),
 ]

@@ -9,6 +9,7 @@ from ._classes import classes_of as classes_of
 from ._comparison import Ranking as Ranking
 from ._comparison import difference as difference
 from ._comparison import ranking as ranking
+from ._correlation import TotalCorrelation as TotalCorrelation
 from ._counts import Estimator as Estimator
 from ._efficiency import Efficiency as Efficiency
 from ._efficiency import NetworkEfficiency as NetworkEfficiency
@@ -33,6 +34,9 @@ from ._invariance import SampleVariance as SampleVariance
 from ._invariance import TransformationVariance as TransformationVariance
 from ._moments import Activation as Activation
 from ._rarefaction import rarefaction as rarefaction
+from ._redundant import RedundantUnits as RedundantUnits
+from ._redundant import UnitGroup as UnitGroup
+from ._redundant import unit_groups as unit_groups
 from ._repeats import repeats_in as repeats_in
 from ._trust import Trust as Trust
 from ._trust import needed_words as needed_words

@@ -16,6 +16,7 @@ from layerscope.measures import (
     Estimator,
     NetworkEfficiency,
     Saturation,
+    TotalCorrelation,
     difference,
     entropy,
     ranking,
@@ -262,6 +263,21 @@ def test_against_what_the_rates_allow() -> None:
     assert math.isnan(float(nothing))
     with pytest.raises(ValueError, match="against='rates' compares with"):
         Efficiency(order=2, against="rates")
+
+
+def test_total_correlation() -> None:
+    """0 for independent units, three bits of four for four copies of a coin; a bracket where the entropy has one."""
+    rng = np.random.default_rng(0)
+    free = TotalCorrelation().compute(table_of_bits(rng.random((5000, 1, 4)) < [0.05, 0.1, 0.5, 0.9]))
+    assert free.low <= 0.001
+    assert free.high < 0.01
+    copies = TotalCorrelation().compute(table_of_bits(np.repeat(rng.random((5000, 1, 1)) < 0.5, 4, axis=2)))
+    assert float(copies) == pytest.approx(3, abs=0.001)
+    assert copies.low - 0.001 <= 3 <= copies.high + 0.001
+    wide = TotalCorrelation().compute(CASES["all different"][0])
+    assert wide.low <= 0.5
+    assert wide.high > 30
+    assert str(wide).startswith("between ")
 
 
 def test_the_interval_against_rates_is_that_of_other_draws() -> None:
