@@ -52,6 +52,10 @@ class AbstractLagrangian(abc.ABC):
     def radius(self, shape: tuple[int, ...]) -> Any:
         """The largest norm an activation of this shape can have; inf where there is no bound."""
 
+    def both(self, x: Array) -> tuple[Array, Array]:
+        """`activation` and `energies` together, for a Lagrangian in which they share most of their work."""
+        return self.activation(x), self.energies(x)
+
     def value(self, x: Array, rank: int | None = None) -> Array:
         """L(x)."""
         return total(self.densities(checked(x)), rank)

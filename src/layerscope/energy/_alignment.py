@@ -14,6 +14,8 @@ def flat(gs: Sequence[Array], ranks: Sequence[int] | None) -> tuple[tuple[int, .
     first = gs[0]
     batch = tuple(first.shape[: 0 if ranks is None else first.ndim - ranks[0]])
     xp, count = namespace(*gs), math.prod(batch)
+    if len(batch) == 1 and all(g.ndim == 2 for g in gs):
+        return batch, list(gs)
     return batch, [xp.reshape(g, (count, math.prod(g.shape[len(batch) :]))) for g in gs]
 
 

@@ -43,28 +43,36 @@ def common_framework(*arrays: Array) -> str:
 
     **Raises:** `DtypeError` where PyTorch meets JAX.
     """
-    found = {framework(array) for array in arrays}
-    if {"torch", "jax"} <= found:
-        raise DtypeError(
-            "energy: some arrays are PyTorch tensors and some are JAX arrays. Convert one side: torch.from_numpy(np.array(x)), or "
-            "jnp.asarray(x.detach().cpu().numpy())."
-        )
-    return next((name for name in ("torch", "jax") if name in found), "numpy")
+    met = "numpy"
+    for array in arrays:
+        kind = framework(array)
+        if kind in ("torch", "jax"):
+            if met not in ("numpy", kind):
+                raise DtypeError(
+                    "energy: some arrays are PyTorch tensors and some are JAX arrays. Convert one side: torch.from_numpy(np.array(x)), "
+                    "or jnp.asarray(x.detach().cpu().numpy())."
+                )
+            met = kind
+    return met
 
 
 def namespace(*arrays: Array) -> Any:
     """The array-API namespace that `arrays` obey."""
-    match common_framework(*arrays):
-        case "torch":
-            from .torch import NAMESPACE as torch_namespace
+    kind = framework(arrays[0]) if len(arrays) == 1 else common_framework(*arrays)
+    return NAMESPACES.get(kind) or _found(kind)
 
-            return torch_namespace
-        case "jax":
-            from .jax import NAMESPACE as jax_namespace
 
-            return jax_namespace
-        case _:
-            return numpy_namespace
+NAMESPACES: dict[str, Any] = {"numpy": numpy_namespace, "": numpy_namespace}
+"""The namespaces that were asked for so far; small networks ask many times a step."""
+
+
+def _found(kind: str) -> Any:
+    if kind == "torch":
+        from .torch import NAMESPACE as found
+    else:
+        from .jax import NAMESPACE as found
+    NAMESPACES[kind] = found
+    return found
 
 
 def beside(value: Array, array: Array) -> Array:

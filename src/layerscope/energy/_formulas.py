@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ._array import PLAIN, Array, namespace, numbers
+from ._array import PLAIN, Array, framework, namespace, numbers
 
 
 def check_positive(name: str, value: Any, owner: object) -> None:
@@ -71,6 +71,10 @@ def xlogx(p: Array) -> Array:
 
 def log_sum_exp(z: Array, axis: int) -> Array:
     """ln Σ e^z along an axis that stays with length 1."""
+    if framework(z) == "torch":
+        from .torch import log_sum_exp as fused
+
+        return fused(z, axis)
     xp = namespace(z)
     top = xp.max(z, axis=axis, keepdims=True)
     return top + xp.log(xp.sum(xp.exp(z - top), axis=axis, keepdims=True))

@@ -129,8 +129,10 @@ class HAM:
 
     def look(self, xs: States, forces: bool = True) -> Look:
         """All of this at once, for states that `enter` has seen."""
-        gs = {name: layer.activation(xs[name]) for name, layer in self.layers.items()}
-        energies = {name: layer.energy(xs[name]) for name, layer in self.layers.items()}
+        gs: States = {}
+        energies: States = {}
+        for name, layer in self.layers.items():
+            gs[name], energies[name] = layer.both(xs[name])
         pulled, felt = self._pulls(gs, forces)
         slope = {name: xs[name] - felt[name] if name in felt else xs[name] for name in self.layers} if forces else {}
         return Look(gs, energies, pulled, slope)

@@ -371,8 +371,12 @@ class LSoftmax(AbstractLagrangian):
         return namespace(x).exp(self._logs(x))
 
     def energies(self, x: Array) -> Array:
+        return self.both(x)[1]
+
+    def both(self, x: Array) -> tuple[Array, Array]:
         logs = self._logs(x)
-        return namespace(x).exp(logs) * logs / floored(self.beta, self.min_beta)
+        g = namespace(x).exp(logs)
+        return g, namespace(x).sum(g * logs, axis=self.axis, keepdims=True) / floored(self.beta, self.min_beta)
 
     def duals(self, g: Array) -> Array:
         return xlogx(g) / floored(self.beta, self.min_beta)

@@ -119,12 +119,17 @@ class Layer:
 
     def energy(self, x: Array) -> Array:
         """⟨x, g⟩ − L(x − b), one number for every state of the batch."""
-        y = self._above_threshold(x)
-        rank = len(self.shape)
-        energy = self.lagrangian.energy(y, rank)
-        return (
-            energy if self.bias is None else energy + total(beside(self.bias, x) * self.lagrangian.activation(y), rank)
-        )
+        self._above_threshold(x)
+        return self.both(x)[1]
+
+    def both(self, x: Array) -> tuple[Array, Array]:
+        """Activation and energy of a state that was checked before."""
+        if self.bias is None:
+            g, energies = self.lagrangian.both(x)
+            return g, total(energies, len(self.shape))
+        b = beside(self.bias, x)
+        g, energies = self.lagrangian.both(x - b)
+        return g, total(energies, len(self.shape)) + total(b * g, len(self.shape))
 
     def __call__(self, x: Array) -> Array:
         """The energy."""

@@ -35,6 +35,8 @@ def frobenius(tensor: Array) -> Any:
 def contract(W: Array, gs: Sequence[Array], leave: int) -> Array:
     """Σ W·g₀·g₁… over all axes of W but one: W (n₀, n₁, …), each g (batch, n), the result (batch, n of `leave`)."""
     xp = namespace(W, *gs)
+    if W.ndim == 2:
+        return xp.matmul(gs[1 - leave], W if leave else W.T)
     others = [axis for axis in range(W.ndim) if axis != leave]
     batch = gs[others[-1]].shape[0] if others else gs[leave].shape[0]
     if not others:
