@@ -10,7 +10,7 @@ from .._errors import ShapeError
 from ._abstract import AbstractSynapse, Shapes
 from ._alignment import refuse, wants
 from ._array import Array, beside, namespace
-from ._draw import normal
+from ._draw import normal, zeros
 from ._tree import Parameter, announce, node
 from ._windows import Padding, Windows
 
@@ -149,7 +149,7 @@ class ConvSynapse(AbstractSynapse):
         # ‖A‖² is at most its largest row sum times its largest column sum; the forces of |K| on layers of ones are these sums
         xp = namespace(self.kernel)
         sizes_ = dataclasses.replace(self, kernel=xp.abs(self.kernel))
-        ones = [xp.ones(shape, dtype=self.kernel.dtype) for shape in shapes]
+        ones = [zeros(shape, self.kernel) + 1 for shape in shapes]
         columns, lines = sizes_.forces(*ones)
         norm = xp.sqrt(xp.max(columns) * xp.max(lines))
         return [[0.0, norm], [norm, 0.0]]

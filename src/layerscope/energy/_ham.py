@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from .._errors import DataError, ShapeError, SiteError, nearest
+from .._errors import DataError, DtypeError, ShapeError, SiteError, nearest
 from ._abstract import AbstractSynapse
 from ._array import Array, beside, checked, common_framework, framework, namespace, numbers
 from ._check import Certificate, certify, safe_step
@@ -226,7 +226,10 @@ class HAM:
             path: beside(p, example) for path, p in parameters.items() if kind == "torch" and framework(p) == "numpy"
         }
         ham = with_leaves(self, foreign) if foreign else self
-        return ham, {name: beside(xs[name], example) for name in self.layers}
+        states = {name: beside(xs[name], example) for name in self.layers}
+        if kind == "torch":
+            _check_one_type(states, {path: foreign.get(path, p) for path, p in parameters.items()})
+        return ham, states
 
     def held(self, clamp: Any, xs: States) -> States:
         """A clamp as boolean arrays, True where a unit keeps its state.
@@ -378,6 +381,20 @@ class HAM:
                 f"load: {Path(path).name} has parameters {sorted(found)}, this network {sorted(mine)}. Build the same network first."
             )
         return replaced(self, {name: _as_before(found[name], mine[name]) for name in mine})
+
+
+def _check_one_type(states: States, parameters: Mapping[str, Any]) -> None:
+    """PyTorch multiplies only arrays of one type.
+
+    **Raises:** `DtypeError` with the names, where it would fail in the middle.
+    """
+    types = {f"the state of {name}": str(x.dtype) for name, x in states.items()}
+    types |= {path: str(p.dtype) for path, p in parameters.items() if framework(p) and p.ndim}
+    if len(set(types.values())) > 1:
+        raise DtypeError(
+            f"HAM: PyTorch does not mix types, and {', '.join(f'{name} is {t}' for name, t in types.items())}. "
+            "Give states and parameters one type, for example x.float(), or Module(ham, dtype=torch.float64)."
+        )
 
 
 def _as_before(value: Any, before: Any) -> Any:

@@ -331,3 +331,19 @@ def test_a_lagrangian_of_ones_own_walks_everywhere() -> None:
     np.testing.assert_array_equal(mine.run(xs, 3).energies, ours.run(xs, 3).energies)
     assert mine.check().guarantee == ours.check().guarantee
     assert list(mine.parameters()) == list(ours.parameters())
+
+
+@pytest.mark.torch
+def test_torch_types_that_do_not_mix_are_named() -> None:
+    torch = require("torch")
+    ham = two_layers(0, framework="torch")
+    xs = {name: x.float() for name, x in ham.init_states(3).items()}
+    with pytest.raises(
+        DtypeError,
+        match=r"the state of v is torch.float32, .*synapses.W.W is torch.float64. Give states and parameters one type",
+    ):
+        ham.run(xs, 2)
+    half = {name: x.to(torch.bfloat16) for name, x in xs.items()}
+    assert (
+        two_layers(0).run(half, 2).states["v"].dtype == torch.bfloat16
+    )  # a NumPy network takes the type of its states
