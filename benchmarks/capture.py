@@ -92,7 +92,7 @@ def main(name: str, threads: int, rounds: int) -> None:
         first = next(iter(view))
 
         def efficiency() -> None:
-            view[first].table.sorted = None  # as if it had not been asked before
+            view[first].table.memo.clear()  # as if it had not been asked before
             view[first].efficiency()
 
         print(

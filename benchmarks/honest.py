@@ -146,10 +146,11 @@ def faults(outcomes: list[Outcome]) -> list[str]:
     """Where a promise is broken by more than chance (two standard errors of the share itself)."""
     found: list[str] = []
     for o in outcomes:
-        for which, least, most in ((PRINTED, 0.92, 1.0), ((LOWER_BOUND, SATURATED, EXTRAPOLATED), 0.9, 1.0)):
+        for which, least in ((PRINTED, 0.92), ((LOWER_BOUND, SATURATED, EXTRAPOLATED), 0.9)):
             number = sum(v in which for v in o.verdicts)
             slack = 2 * math.sqrt(0.05 * 0.95 / max(1, number))
-            if number >= 20 and not least - slack <= o.held(which) <= most:
+            most = 0.98 if o.setting.dependent and which == PRINTED else 1.0
+            if number >= 20 and not least - slack <= o.held(which) <= most + slack:
                 found.append(
                     f"{o.setting.name}, {o.setting.samples:,} samples: {' / '.join(which)} holds in {percent(o.held(which))}"
                 )

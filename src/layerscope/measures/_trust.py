@@ -153,7 +153,7 @@ class Trust:
             "states behave like those seen once or twice.",
             EXTRAPOLATED: f"An extrapolation: {max(0.0, c2 - self.plug_in):.2g} of the {c2:.3g} bits come from states hardly seen. Not a "
             "95 % interval.",
-            LOWER_BOUND: f"At least {low:.3g}, at most {high:.3g} bits. The plain count is set by the sample size.",
+            LOWER_BOUND: f"At least {shown(low)}, at most {shown(high)} bits. The plain count is set by the sample size.",
             SATURATED: "Nearly every sample shows states of its own: the plain count says how many samples there were, nothing about the "
             "layer.",
         }[self.verdict]  # fmt: skip
@@ -165,16 +165,16 @@ class Trust:
         if self.verdict in (LOWER_BOUND, SATURATED):
             ceiling = math.log2(self.value.observations)
             filled = f" = {percent(self.plug_in / ceiling)} of log2 N" if ceiling else ""
-            return f"between {low:.3g} and {high:.3g} bits of {units:,}; {self.value.samples:,} samples cannot tell ({plain}{filled})"
+            return f"between {shown(low)} and {shown(high)} bits of {units:,}; {self.value.samples:,} samples cannot tell ({plain}{filled})"
         share = (
-            f"; {percent(self.c2 / self.allowed)} of what its firing rates allow ({self.allowed:.3g} bits)"
+            f"; {percent(self.c2 / self.allowed)} of what its firing rates allow ({shown(self.allowed)} bits)"
             if self.allowed
             else ""
         )
         within = (
             f"[{low:.4g}, {high:.4g}]"
             if self.verdict != EXTRAPOLATED
-            else f"extrapolated, between {low:.3g} and {high:.3g},"
+            else f"extrapolated, between {shown(low)} and {shown(high)},"
         )
         return f"{self.c2:.4g} bits {within} of {units:,} ({percent(self.c2 / units)}){share}; {plain}"
 
@@ -183,6 +183,15 @@ def trust_in(value: StateCounts) -> Trust:
     """How far the entropy of these states can be trusted.  Raises `EmptyTally` where nothing was observed."""
     check_observed(value)
     return value.remember("trust", lambda: Trust(value))
+
+
+def shown(bits: float) -> str:
+    """Bits in three digits, never as a power of ten.
+
+    >>> shown(15.512), shown(1214.2)
+    ('15.5', '1,214')
+    """
+    return f"{bits:.3g}" if bits < 1000 else f"{bits:,.0f}"
 
 
 def needed_words(trust: Trust, coverage: float = 0.9) -> str:
