@@ -121,7 +121,7 @@ def examine(
         probe = stack.enter_context(probe_for(model, device=device, amp=amp, forward=forward_of(data), params=params))
         # within, as loaders draw random numbers
         feed = Feed(data, samples=samples, batch_size=batch_size, shard=shard, transformations=grid)
-        found = probe.describe(feed.peek(LOOK).flat, wants_inputs(layers))
+        found = probe.describe(feed.peek(LOOK if grid is None else 1).flat, wants_inputs(layers))
         listed = chosen_layers(found, feed, layers, exclude, thresholds, axes)
         if grid is not None:
             listed = with_input(listed, feed.peek(1), feed.alignment)

@@ -90,7 +90,7 @@ class Walk:
             self._check_finite(layer, *count_nonfinite(a))
         mine = self.values[layer.site]
         for tally in self._recipes:
-            if a.grid is None or tally.grid:
+            if tally.grid or a.grid is None:
                 mine[tally] = tally.observe(mine[tally], a, self._samples)
             else:
                 chunk = Chunk.of(tally.read(a), a, self._samples)

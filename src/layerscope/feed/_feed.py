@@ -96,7 +96,8 @@ class Feed:
                 f"transformations: every sample comes {self.columns} times, and every number is of these: {_listed(transformations.names)}"
             )
         self.length, self.batches = self._sizes()
-        self._batch(self._first, 0, nest.count(self._first))  # its notes and its errors come now, not in the middle
+        few = self._first if transformations is None else nest.cut(self._first, 0, CHECKED)
+        self._batch(few, 0, nest.count(few))  # its notes and its errors come now, not in the middle
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ NOISE = 1e-6
 """What values themselves may differ by between frameworks: in a group of few samples that is more of a variance than `RELATIVE`."""
 GROUPS = 16
 """Groups of samples that a jackknife leaves out one by one."""
-PICKED = 32
+PICKED = 16
 """Values of a layer, evenly spaced, whose sums are kept group by group."""
 ALL = 0
 """The stratum of everything, where nothing is stratified."""

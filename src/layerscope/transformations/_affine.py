@@ -1,5 +1,6 @@
 """Rotations, shifts, zooms and shears: maps of the plane that compose and invert as matrices do."""
 
+import functools
 import math
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
@@ -107,6 +108,7 @@ def undone(maps: tuple[Affine, ...], values: Any, frame: Frame) -> Any | None:
     return realigned(values, (rows, columns), points, *maps[0].mode)
 
 
+@functools.lru_cache(maxsize=256)
 def points_of(maps: tuple[Affine, ...], shape: tuple[int, int], frame: Frame) -> Points:
     """Where the pixels of maps (rows, columns) that stand for images of the frame's size come from.
 

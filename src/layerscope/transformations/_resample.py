@@ -4,7 +4,9 @@ Pixels have their centres at whole coordinates, (0, 0) top left.  *Linear* weigh
 zeros ("zero") or the nearest pixel ("edge").  *Nearest* takes the nearest pixel, of two equally near the even one.
 """
 
-from typing import Any, Literal, NamedTuple
+import functools
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +17,14 @@ Border = Literal["zero", "edge"]
 Interpolation = Literal["linear", "nearest"]
 
 
-class Points(NamedTuple):
-    """Where the output pixels of maps are taken from, (maps, height, width) each, in pixels of the input."""
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Where the output pixels of maps are taken from, (maps, height, width) each, in pixels of the input; made once for many batches."""
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
 
+    @functools.cached_property
     def whole(self) -> list[int]:
         """The maps whose points are all pixels: they move values and compute none."""
         fixed = (self.x == np.rint(self.x)) & (self.y == np.rint(self.y))

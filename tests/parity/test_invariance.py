@@ -1,0 +1,64 @@
+"""One net, five frameworks: movement ratios under the same rotations are the same numbers.
+
+The reference is NumPy in float64 on the same transformed digits.  Keras runs on the backend of this process.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import layerscope as ls
+from layerscope import measures as ms
+from layerscope import transformations as ts
+from layerscope.testing import models
+from tests.conftest import require
+from tests.parity.nets import CASES, Framework
+
+require("sklearn")  # the digits
+
+SAMPLES, T = 20, 6
+MEASURES = (ms.NormalizedVariance(), ms.TransformationVariance(), ms.NormalizedSameEquivariance(), ms.Distance())
+NETS = [case for case in CASES if "transformer" not in str(case.id)]
+
+
+@functools.cache
+def by_numpy(net: Any) -> dict[str, dict[str, float]]:
+    """Ratio and spread of every place, of the full tensor in float64; elements in any order."""
+    turned = ts.rotations(T, channels="last")(models.batch(net, SAMPLES)["images"])
+    found: dict[str, dict[str, float]] = {}
+    for place, values in models.reference(net, models.weights(net), {"images": turned}).items():
+        grid = np.asarray(values, np.float64).reshape(SAMPLES, T, -1)
+        t, s = grid.std(1, ddof=1).mean(0), grid.std(0, ddof=1).mean(0)
+        some = s > 1e-6 * np.sqrt(np.mean(grid**2))  # the floor of the measure
+        found[place] = {"ratio": float((t[some] / s[some]).mean()), "spread": float(t.mean())}
+    return found
+
+
+def check_sites(results: ls.Results, wanted: dict[str, dict[str, float]]) -> None:
+    """Every site that is read stands for a place of the reference: both of its numbers are found there."""
+    for name in [name for name in results if name != "(model):in"]:
+        spread = float(results[name].reading(ms.TransformationVariance()))
+        near = [place for place, numbers in wanted.items() if abs(numbers["spread"] / spread - 1) < 1e-4]
+        assert near, f"no place of the reference moves as far as {name}: {spread}; {wanted}"
+        ratio = float(results[name].reading(ms.NormalizedVariance()))
+        assert any(abs(wanted[place]["ratio"] / ratio - 1) < 1e-4 for place in near), f"{name}: {ratio}; {wanted}"
+
+
+@pytest.mark.parametrize(("framework", "net"), NETS)
+def test_every_framework_moves_alike(framework: Framework, net: Any) -> None:
+    batch = models.batch(net, SAMPLES)
+    model, more = framework.asked(framework.build(net, models.weights(net)))
+    given = framework.given(batch)
+    first = given.shape[1] in (1, 3)
+    grid = ts.rotations(T, channels="first" if first else "last")
+    results = ls.examine(model, given, transformations=grid, measures=MEASURES, batch_size=4 * T, **more)
+    assert len(results) > 2
+    check_sites(results, by_numpy(net))
+    with pytest.raises(AssertionError):
+        check_sites(
+            results, {place: {k: v * 1.01 for k, v in numbers.items()} for place, numbers in by_numpy(net).items()}
+        )
+    for measure in MEASURES:
+        assert np.isfinite(float(results["(model):in"].reading(measure)))
