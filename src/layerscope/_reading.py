@@ -97,7 +97,7 @@ class Reading:
             text = f"{self.bound} {text}"
         if self.measured_in:
             text += f" {self.measured_in}"
-        if not self.bracketed and not math.isnan(self.low) and not math.isnan(self.high):
+        if not self.bracketed and self.low < self.high:
             within = ", between {:.4g} and {:.4g}" if self.verdict == EXTRAPOLATED else " [{:.4g}, {:.4g}]"
             text += within.format(self.low, self.high)
         remarks = [f"{self.verdict or 'undersampled'}: coverage {percent(self.coverage)}"] if self.undersampled else []

@@ -62,6 +62,8 @@ def test_measures_obey_the_law(measure: AbstractMeasure[Any], seed: int) -> None
 @pytest.mark.parametrize("per", ["sample", "channel"])
 def test_other_cuts_obey_the_law(per: Any) -> None:
     check_measure(Entropy(per=per))
+    check_measure(Entropy(per=per, estimator="c2"))
+    check_measure(Efficiency(per=per, against="rates", estimator="c2"))
 
 
 # --- canaries -------------------------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_what_is_printed_around_which_number(case: str) -> None:
     assert reading.low <= float(reading) <= reading.high
     assert reading.undersampled == (verdict in UNPROVEN)
     assert (reading.jackknife is not None) == (verdict in (MEASURED, CORRECTED))
-    assert ("[" in str(reading)) == (verdict in (MEASURED, CORRECTED, CONSTANT))
+    assert ("[" in str(reading)) == (verdict in (MEASURED, CORRECTED))
     if verdict in (LOWER_BOUND, SATURATED):
         assert str(reading).startswith(f"between {reading.low:.4g} and {reading.high:.4g} bits ({verdict}: coverage")
     if verdict == EXTRAPOLATED:
