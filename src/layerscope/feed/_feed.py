@@ -26,7 +26,8 @@ class Batch:
     """What one forward gets, and what is known of its samples.
 
     **Arguments:** `args`, `kwargs` inputs of the forward, `size` rows each: the last sample is repeated to fill a short batch; `samples`
-    ids, labels and mask of the real ones; `targets` of the real ones as they came, or None; `number` position in the whole stream.
+    ids, labels and mask of the real ones; `targets` of the real ones as they came, or None; `number` position in the whole stream;
+    `padding_counts` where the user said so (`mask=False`), whatever the model itself knows of masks.
     """
 
     args: tuple[Any, ...]
@@ -35,6 +36,7 @@ class Batch:
     targets: Any
     number: int
     size: int
+    padding_counts: bool = False
 
     @property
     def flat(self) -> "Batch":
@@ -124,7 +126,7 @@ class Feed:
             ids, labels = self._ids(columns.ids, rows), self._labels(columns.target)
             samples = Samples(ids, labels, self._mask(columns.mask, kwargs, rows), self.columns)
             args, kwargs = nest.pad((args, kwargs), size * self.columns)
-        return Batch(args, kwargs, samples, columns.target, number, size * self.columns)
+        return Batch(args, kwargs, samples, columns.target, number, size * self.columns, self._data.mask is False)
 
     def _transformed(self, inputs: Any) -> Any:
         """The raw inputs, or every sample T times in a row as the transformations leave it."""

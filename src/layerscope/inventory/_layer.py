@@ -7,6 +7,9 @@ from typing import overload
 
 from .._site import Axes, Site
 
+STEP = "a step of "
+"""How `unfit` begins where a layer runs in a loop whose values nobody can see."""
+
 
 class Role(StrEnum):
     """What a layer does, as far as firing units are concerned."""

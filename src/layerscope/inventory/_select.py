@@ -7,7 +7,7 @@ from typing import Any
 
 from .._errors import ShapeError, SiteError, ThresholdError, nearest
 from .._site import Axes, Site
-from ._layer import Layer, Layers, Role
+from ._layer import STEP, Layer, Layers, Role
 
 Selector = str | Site | type | Callable[[Layer], bool]
 Selection = Selector | Iterable[Selector] | None
@@ -201,7 +201,7 @@ def with_rules(
     """The layers with the user's thresholds and axes (an int for the unit axis, or an `Axes`), by name, class or glob.
 
     **Raises:** `ThresholdError` where a site that was asked for by name has no firing rule, `ShapeError` where it cannot be read or an
-    axis is not there; what a glob or a class also matches is left out and listed.
+    axis is not there, `SiteError` where it is a step of a loop; what a glob or a class also matches is left out and listed.
     """
     result = list(layers)
     for selector, rule in (thresholds or {}).items():
@@ -217,6 +217,8 @@ def with_rules(
             continue
         if layer.unfit:
             if any(one in (str(layer.site), layer.site.path, layer.site) for one in each_of(wanted)):
+                if layer.unfit.startswith(STEP):
+                    raise SiteError(f"{layer.site}: it cannot be read: {layer.unfit}.")
                 raise ShapeError(f"{layer.site}: it cannot be read: {layer.unfit}. Its shape is {layer.shape}.")
             result[k] = replace(layer, left_out=layer.unfit)
         elif layer.threshold is None:

@@ -15,7 +15,7 @@ from ...feed import Batch
 from ...inventory import Layer, Layers
 from .._abstract import Read
 from .._program import Reads, hosted
-from ._follow import AbstractFollower, Describer
+from ._follow import AbstractFollower, AbstractTracer, Describer
 
 
 @dataclass
@@ -190,6 +190,10 @@ class AbstractEngine(abc.ABC):
     def on_host(self) -> bool:
         """Whether forwards run where the host sees their values, so that it reads them."""
 
+    def rows(self, size: int) -> int:
+        """How many rows a forward of `size` samples has: more where they are shared out to several devices."""
+        return size
+
     # --- the user's own calls ----------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
@@ -205,7 +209,7 @@ class AbstractEngine(abc.ABC):
         """What `describe` takes for a tensor of the user's."""
 
     @abc.abstractmethod
-    def tracer(self, follower: AbstractFollower) -> AbstractContextManager[AbstractFollower]:
+    def tracer(self, follower: AbstractFollower) -> AbstractContextManager[AbstractTracer]:
         """What tells a follower of the user's call that runs now."""
 
     @abc.abstractmethod

@@ -11,6 +11,7 @@ from ...inventory import Layer, Role
 from ...inventory import _operations as ops
 from ...inventory._flow import Numbers
 from ...inventory._graph import Graph, Kind, Value
+from ...inventory._layer import STEP
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,24 @@ class AbstractFollower(abc.ABC):
     @abc.abstractmethod
     def looped(self, path: str, kind: Kind, loop: str, tensors: Sequence[Any]) -> None:
         """A layer ran inside a loop of the layer `loop` ("" if it is the user's own), where its values cannot be read."""
+
+
+class AbstractTracer(AbstractFollower):
+    """A follower of a backend: it also knows when functions begin, and the operations that no function of Keras stands for."""
+
+    def begins(self) -> None:
+        """A function of Keras begins; what runs until `function` is part of it."""
+
+    def breaks_off(self) -> None:
+        """The function that began raised."""
+
+    def composed(self) -> Sequence[tuple[Any, str]]:
+        """Further functions that are told as one, each by its module and name."""
+        return ()
+
+    def here(self) -> bool:
+        """Whether what runs now is part of the program that is followed, not of a loop body inside it."""
+        return True
 
 
 @dataclass
@@ -130,10 +149,14 @@ class Describer(AbstractFollower):
 
     def looped(self, path: str, kind: Kind, loop: str, tensors: Sequence[Any]) -> None:
         value = next((self.value(tensor) for tensor in tensors), Value(None, (), ""))
-        where = f"{loop!r}, which runs it in a loop: read {loop!r}" if loop else "a loop: read what comes out of it"
+        where = (
+            f"{loop!r}, which runs it in a loop: read {loop!r} instead"
+            if loop
+            else "a loop: read what comes out of it instead"
+        )
         self._loops[path] = Layer(
             Site(path), kind.name, Role.OTHER, value.shape, value.dtype, Axes(len(value.shape) - 1), bases=kind.bases,
-            unfit=f"a step of {where}",
+            unfit=f"{STEP}{where}",
         )  # fmt: skip
 
     def varies(self, tensor: Any) -> bool:

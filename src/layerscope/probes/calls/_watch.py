@@ -2,10 +2,10 @@
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class Watch:
         self._here = _Here()
         self._undo = ExitStack()
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> None:
         with ExitStack() as undo:
             undo.enter_context(self.engine.watching())
             for path, operation in self.operations.items():
@@ -62,7 +62,6 @@ class Watch:
             for model in self.models:
                 self._place_steps(undo, model)
             self._undo = undo.pop_all()
-        return self
 
     def __exit__(self, *error: Any) -> None:
         self._undo.close()
@@ -89,7 +88,7 @@ class Watch:
             kept: list[tuple[Layer, Any, Any]] = []
 
             def seen(layer: Layer, tensor: Any, mask: Any) -> None:
-                kept.append((layer, *((self._read(layer, tensor, mask), None) if now else (tensor, mask))))
+                kept.append((layer, self._read(layer, tensor, mask), None) if now else (layer, tensor, mask))
 
             listener = self.listener(seen)
             with self.engine.tracer(listener) as tracer, Calls(self.operations, tracer, functions=True):
@@ -165,10 +164,14 @@ class Watch:
     def _place_steps(self, undo: ExitStack, model: Any) -> None:
         """The model's own compiled functions are put aside, and made anew of steps that also give what is read."""
         compiled: list[bool] = []
-        replaced(undo, model, "compile", lambda original, *a, **k: (compiled.append(True), original(*a, **k))[1])
+
+        def compile_anew(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            compiled.append(True)
+            return original(*args, **kwargs)
+
+        replaced(undo, model, "compile", compile_anew)
         for step, attribute in STEPS.items():
-            before = getattr(model, attribute)
-            undo.callback(lambda a=attribute, b=before: setattr(model, a, None if compiled else b))
+            undo.callback(_put_back, model, attribute, getattr(model, attribute), compiled)
             setattr(model, attribute, None)
             replaced(undo, model, step, self._step)
             replaced(undo, model, f"make_{attribute}", functools.partial(self._make, model, attribute))
@@ -206,11 +209,12 @@ class Watch:
             result, rest = self.engine.result(given)
             if not isinstance(result, dict) or FOUND not in result:
                 return given
+            said = cast(dict[str, Any], result)
             with self._lock:
-                for name, tensor in result[FOUND].items():
+                for name, tensor in said[FOUND].items():
                     layer = self._chosen[Site.parse(name.partition(" ")[2])]
-                    self.sink(layer, self._read(layer, tensor, result[MASKS].get(name)))
-            return rest(result[RESULT])
+                    self.sink(layer, self._read(layer, tensor, said[MASKS].get(name)))
+            return rest(said[RESULT])
 
         return stripped
 
@@ -234,7 +238,7 @@ class _Here(threading.local):
     kept: list[list[tuple[Layer, Any, Any]]] | None = None
 
     @contextmanager
-    def following(self) -> Iterator[None]:
+    def following(self) -> Generator[None]:
         self.busy = True
         try:
             yield
@@ -242,7 +246,7 @@ class _Here(threading.local):
             self.busy = False
 
     @contextmanager
-    def keeping(self) -> Iterator[list[list[tuple[Layer, Any, Any]]]]:
+    def keeping(self) -> Generator[list[list[tuple[Layer, Any, Any]]]]:
         self.kept = []
         try:
             yield self.kept
@@ -252,7 +256,7 @@ class _Here(threading.local):
 
 def replaced(undo: ExitStack, holder: Any, name: str, by: Callable[..., Any]) -> None:
     """Put a function in place of a method of one object; it gets the method it stands for first."""
-    own = vars(holder).get(name)
+    own = cast(dict[str, Any], vars(holder)).get(name)
     original = getattr(holder, name)
 
     @functools.wraps(original)
@@ -264,6 +268,11 @@ def replaced(undo: ExitStack, holder: Any, name: str, by: Callable[..., Any]) ->
         object.__setattr__, holder, name, own
     )
     object.__setattr__(holder, name, instead)
+
+
+def _put_back(model: Any, attribute: str, before: Any, compiled: list[bool]) -> None:
+    """What was compiled before; nothing where the user compiled the model anew."""
+    setattr(model, attribute, None if compiled else before)
 
 
 def _refuse_training(method: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import keras
 from jax.extend import core
 
 from ..._site import Chunk
@@ -37,9 +36,9 @@ from ._engine import (
     check_found,
     described,
 )
-from ._follow import AbstractFollower, Describer, Function, Listener, Scoped
+from ._follow import AbstractFollower, AbstractTracer, Describer, Function, Listener, Scoped
 from ._watch import Watch, step_result
-from .keras import AbstractTracer, Calls, ToldTracer, stateless, tensors_in
+from .keras import Calls, ToldTracer, batch_devices, distributed, stateless, tensors_in, without_variable
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Note:
 
     what: str
     path: str = ""
-    kind: Kind = Kind("")
+    kind: Kind | None = None
     loop: str = ""
     function: Function | None = None
     new: bool = False
@@ -82,7 +81,7 @@ class TapTracer(AbstractTracer):
 
 
 def _note(note: Note, tensors: Sequence[Any]) -> None:
-    arrays = [each.value if isinstance(each, keras.Variable) else each for each in tensors] or [jnp.zeros(())]
+    arrays = [*map(without_variable, tensors)] or [jnp.zeros(())]
     fields = {**vars(note), "tensors": len(tensors)}
     for at, array in enumerate(arrays):
         marked("calls", jnp.asarray(array), Note(**{**fields, "at": at}))
@@ -141,7 +140,7 @@ class Reading:
         if not params["batched"] and params["within"] is None:
             self._noted(note, node)
         elif note.what == "closes":  # inside a vmap, or a branch
-            self.follower.looped(note.path, note.kind, "", [node])
+            self.follower.looped(note.path, note.kind or Kind(""), "", [node])
 
     def _noted(self, note: Note, node: Node) -> None:
         if note.tensors:
@@ -151,7 +150,7 @@ class Reading:
         nodes, self._pending = self._pending, []
         count = len(nodes) - len(note.masks)
         if note.what == "opens":
-            self.follower.opens(note.path, note.kind, nodes)
+            self.follower.opens(note.path, note.kind or Kind(""), nodes)
         elif note.what == "closes":
             masks: list[Node | None] = [None] * count
             for part, mask in zip(note.masks, nodes[count:], strict=True):
@@ -168,7 +167,7 @@ class Reading:
             if not self._within:
                 self.follower.function(note.function, self._given, nodes)
         elif note.what == "looped":
-            self.follower.looped(note.path, note.kind, note.loop, nodes)
+            self.follower.looped(note.path, note.kind or Kind(""), note.loop, nodes)
 
     def _equation(self, equation: Any, inputs: list[Node], address: Address) -> list[Node]:
         name, body = equation.primitive.name, body_of(equation)
@@ -179,7 +178,7 @@ class Reading:
         for tap in taps_in(equation) if function is None else ():
             note = tap.params["mark"]
             if isinstance(note, Note) and note.what == "closes":
-                self.follower.looped(note.path, note.kind, "", [_fresh(tap.outvars[0])])
+                self.follower.looped(note.path, note.kind or Kind(""), "", [_fresh(tap.outvars[0])])
         if not self._within:
             said = primitives.Said(function) if function else self._said(equation, inputs)
             first = [inputs[said.source], *(x for k, x in enumerate(inputs) if k != said.source)] if inputs else []
@@ -218,6 +217,9 @@ class JaxEngine(AbstractEngine):
     def on_host(self) -> bool:
         return jax.default_backend() == "cpu"
 
+    def rows(self, size: int) -> int:
+        return size + -size % batch_devices()
+
     def watching(self) -> AbstractContextManager[None]:
         self._outside = core.get_opaque_trace_state()
         return nullcontext()
@@ -253,18 +255,27 @@ class JaxEngine(AbstractEngine):
         listener = watch.listener(lambda *found: wanted.append(found))
         Reading(Scoped(listener)).read(closed.jaxpr, nodes)
         watch.check(listener)
-        places = dict.fromkeys(node.address for _, *found in wanted for node in found if node is not None)
+        places = _addresses(wanted)
         given = core.jaxpr_as_fun(exposed(closed, [*places]))(*leaves)
         count = len(closed.jaxpr.outvars)
         value = dict(zip(places, given[count:], strict=True))
-        kept.append(
-            [(layer, value[n.address], None if own is None else value[own.address]) for layer, n, own in wanted]
-        )
+        kept.append([(layer, value[_of(n)], None if own is None else value[_of(own)]) for layer, n, own in wanted])
         result, *rest = jax.tree.unflatten(forms[-1], given[:count])
         return (step_result(result, kept), *rest)
 
     def result(self, given: Any) -> tuple[Any, Callable[[Any], Any]]:
         return given[0], lambda result: (result, *given[1:])
+
+
+def _addresses(wanted: Sequence[tuple[Layer, Node, Node | None]]) -> dict[Address, None]:
+    """Where values and masks are, each once."""
+    nodes = [node for _, *both in wanted for node in both if node is not None]
+    return {node.address: None for node in nodes if node.address is not None}
+
+
+def _of(node: Node) -> Address:
+    assert node.address is not None  # a tap has one, and so has what an equation gives
+    return node.address
 
 
 class Traced:
@@ -309,7 +320,7 @@ class JaxProgram(AbstractProgram):
         listener = Listener(layers, lambda *found: wanted.append(found), forward.masked and batch.samples.mask is None)
         outputs = Reading(listener).read(traced.closed.jaxpr, traced.nodes)
         check_found(layers, listener.found)
-        places = dict.fromkeys(node.address for _, *nodes in wanted for node in nodes if node is not None)
+        places = _addresses(wanted)
         whole = core.jaxpr_as_fun(exposed(traced.closed, [*places]))
         changed = {id(variable): traced.outputs + k for k, variable in enumerate(traced.changed)}
 
@@ -317,9 +328,9 @@ class JaxProgram(AbstractProgram):
             self.traces += 1
             given = whole(*values, *tensors)
             value = dict(zip(places, given[len(outputs) :], strict=True))
-            reader = HostReader() if read is None else DeviceReader(read, jnp, batch.size, real, mask)
+            reader = HostReader() if read is None else DeviceReader(read, jnp, int(real.shape[0]), real, mask)
             for layer, node, own in wanted:
-                reader.seen(layer, value[node.address], None if own is None else value[own.address])
+                reader.seen(layer, value[_of(node)], None if own is None else value[_of(own)])
             self._reader = reader
             masks, reader.masks = reader.masks, []
             new = [given[changed[id(forward.variables[k])]] for k in self._carried]
@@ -333,7 +344,8 @@ class JaxProgram(AbstractProgram):
         values = [variable.value for variable in self._variables]
         for k, value in zip(self._carried, carried, strict=False):
             values[k] = value
-        result = self._program(values, list(arrays), *counted(batch))
+        size = len(arrays[0]) if arrays else batch.size
+        result = self._program(values, [*map(distributed, arrays)], *counted(batch, size))
         return result, self._reader.chunks(result, batch, read)
 
 

@@ -22,28 +22,10 @@ from ..._errors import LayerscopeError, SiteError
 from ...inventory._graph import Kind
 from ...inventory.keras import arguments_of, axes_went, kind_of, loops, plain, unit_of
 from ._engine import Forward
-from ._follow import AbstractFollower, Function
+from ._follow import AbstractFollower, AbstractTracer, Function
 
 QUIET = ("arange", "array", "empty", "eye", "full", "identity", "linspace", "meshgrid", "ones", "zeros", "ndim", "size")
 """Functions that make tensors of nothing, or no tensor."""
-
-
-class AbstractTracer(AbstractFollower):
-    """A follower of a backend: it also knows when functions begin, and the operations that no function of Keras stands for."""
-
-    def begins(self) -> None:
-        """A function of Keras begins; what runs until `function` is part of it."""
-
-    def breaks_off(self) -> None:
-        """The function that began raised."""
-
-    def composed(self) -> Sequence[tuple[Any, str]]:
-        """Further functions that are told as one, each by its module and name."""
-        return ()
-
-    def here(self) -> bool:
-        """Whether what runs now is part of the program that is followed, not of a loop body inside it."""
-        return True
 
 
 class ToldTracer(AbstractTracer):
@@ -121,17 +103,22 @@ class Calls:
         object.__setattr__(operation, method, followed)
 
     def _call(self, path: str, operation: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if any(looping for _, looping in self._open):
+            return original(*args, **kwargs)
         kind = kind_of(operation, kwargs.get("training"))
-        loop = next((each for each, looping in self._open if looping), None)
-        if loop is not None or not self.tracer.here():
+        if not self.tracer.here():
             output = original(*args, **kwargs)
             with self._silence():
-                self.tracer.looped(path, kind, loop or "", [*tensors_in(output)])
+                self.tracer.looped(path, kind, "", [*tensors_in(output)])
             return output
         data = {key: value for key, value in kwargs.items() if key != "mask" and not key.endswith("_mask")}
         with self._silence():
             self.tracer.opens(path, kind, [*tensors_in((args, data if kind.does else kwargs))])
-        self._open.append((path, loops(operation)))
+            if looping := loops(operation):  # whether its steps run as a loop of Python or inside one of the backend
+                for inside, each in self.operations.items():
+                    if inside.startswith(f"{path}." if path else "") and inside != path:
+                        self.tracer.looped(inside, kind_of(each), path, [])
+        self._open.append((path, looping))
         try:
             output = original(*args, **kwargs)
         finally:
@@ -234,13 +221,43 @@ def _plain(value: Any) -> Any:
 
 def stateless(forward: Forward, tensors: Sequence[Any], carried: Sequence[Any]) -> tuple[Any, Any]:
     """The output of a forward that changes no variable of the model, and the scope that knows what would have changed."""
+    around = backend.get_stateless_scope()
     with keras.StatelessScope(list(zip(forward.carried, carried, strict=False))) as scope:
+        if around is not None:  # a step of Keras's own, in which variables have their values from it
+            scope.state_mapping = {**around.state_mapping, **scope.state_mapping}
         return forward.call(tensors), scope
 
 
 def updated(forward: Forward, scope: Any) -> list[Any]:
     """The variables that a forward would have changed."""
     return [variable for variable in forward.variables if scope.get_current_value(variable) is not None]
+
+
+def without_variable(value: Any) -> Any:
+    """A tensor, where a variable stands for it."""
+    return value.value if isinstance(value, keras.Variable) else value
+
+
+def converted(array: Any) -> Any:
+    """An array as a tensor of the backend, where Keras puts it."""
+    return keras.ops.convert_to_tensor(array)
+
+
+def batch_devices() -> int:
+    """Among how many devices Keras shares out a batch."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    mesh = distribution.device_mesh
+    return int(dict(zip(mesh.axis_names, mesh.shape, strict=True)).get(distribution.batch_dim_name, 1))
+
+
+def distributed(array: Any) -> Any:
+    """An array where the model's distribution wants it."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return array
+    return keras.distribution.distribute_tensor(array, distribution.get_data_layout(array.shape))
 
 
 def in_symbolic_scope() -> bool:

@@ -27,9 +27,9 @@ from ._engine import (
     check_found,
     described,
 )
-from ._follow import AbstractFollower, Describer, Function, Listener
+from ._follow import AbstractFollower, AbstractTracer, Describer, Function, Listener
 from ._watch import Watch, step_result
-from .keras import AbstractTracer, Calls, ToldTracer, stateless, tensors_in, updated
+from .keras import Calls, ToldTracer, stateless, tensors_in, updated
 
 OPERATIONS = {
     "Relu": "relu", "Relu6": "relu6", "Elu": "elu", "Selu": "selu", "LeakyRelu": "leaky_relu", "Sigmoid": "sigmoid", "Tanh": "tanh",
@@ -111,7 +111,7 @@ class GraphTracer(AbstractTracer):
 
     def _operation(self, operation: Any) -> None:
         if operation.inputs:
-            name = OPERATIONS.get(operation.type, operation.type)
+            name = OPERATIONS.get(operation.type) or str(operation.type)
             told = Function(name, _went(operation), _unit(operation), *_said(operation), raw=True)
             self.follower.function(told, list(operation.inputs), list(operation.outputs))
 
@@ -264,6 +264,7 @@ class TensorFlowProgram(AbstractProgram):
     def __init__(self, forward: Forward, layers: tuple[Layer, ...], batch: Batch, read: Read | None) -> None:
         self.traces = 0
         self._reader: AbstractReader = HostReader()
+        self._concrete: Any = None
         masked = batch.samples.mask is not None
 
         def traced(tensors: Sequence[Any], carried: Sequence[Any], real: Any, mask: Any) -> Result:
@@ -287,7 +288,9 @@ class TensorFlowProgram(AbstractProgram):
     ) -> tuple[Result, Mapping[Layer, Mapping[Any, Chunk]]]:
         tensors = [tf.convert_to_tensor(array) for array in arrays]
         real, mask = (None if each is None else tf.convert_to_tensor(each) for each in counted(batch))
-        result = self._program(tensors, list(carried), real, mask)
+        if self._concrete is None:
+            self._concrete = self._program.get_concrete_function(tensors, list(carried), real, mask)
+        result = self._concrete(tensors, list(carried), real, mask)
         return result, self._reader.chunks(result, batch, read)
 
 

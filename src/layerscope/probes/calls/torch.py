@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from keras.ops import convert_to_tensor as convert
 from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 
@@ -21,8 +20,8 @@ from ...inventory.torch import axes_went, in_functorch, name_of
 from .._abstract import Read
 from ..torch import activations, same_random_state
 from ._engine import AbstractEngine, AbstractProgram, Described, Forward, Result, check_found, described
-from ._follow import AbstractFollower, Describer, Function, Listener
-from .keras import AbstractTracer, Calls, stateless, tensors_in, updated
+from ._follow import AbstractFollower, AbstractTracer, Describer, Function, Listener
+from .keras import Calls, converted, stateless, tensors_in, updated
 
 
 class EagerTracer(AbstractTracer):
@@ -149,7 +148,7 @@ class TorchEngine(AbstractEngine):
     def spec(self, tensor: Any) -> Any:
         return tensor
 
-    def tracer(self, follower: AbstractFollower) -> AbstractContextManager[AbstractFollower]:
+    def tracer(self, follower: AbstractFollower) -> AbstractContextManager[AbstractTracer]:
         return EagerTracer(follower, functions=True)
 
     def step(self, original: Callable[..., Any], args: tuple[Any, ...], watch: Any, kept: list[Any]) -> Any:
@@ -209,4 +208,4 @@ class TorchProgram(AbstractProgram):
 
 
 def _tensors(arrays: Sequence[Any]) -> list[Any]:
-    return [convert(array) for array in arrays]
+    return [converted(array) for array in arrays]
