@@ -82,8 +82,8 @@ def examine(
     `layers`, `exclude` classes, names, globs or predicates; None reads where units fire, "all" every leaf. `measures` to be tabulated
     (None: entropy and efficiency, plain and corrected, firing rates, dead, always-on and equal units; with `transformations` the variances over these).
     `transformations` a set of T, `ls.transformations.rotations(16)` for example: every sample is shown under each, transformed before
-    `preprocess`, in N · T forwards; the input itself is row 0 of the results. `references` ["untrained"] or {name: model} are measured
-    on the same batches. `samples` at most so many; `batch_size` rows a forward (the last batch is padded, so every forward has one
+    `preprocess`, in N · T forwards; the input itself is row 0 of the results. `references` ["untrained"], {name: model} or {name: (model, params)} are
+    measured on the same batches. `samples` at most so many; `batch_size` rows a forward (the last batch is padded, so every forward has one
     size). `thresholds`, `axes` by name, class or glob override when a unit fires and which axis holds units. `params` what a model without parameters of its own is called with (Flax Linen,
     JAX functions). `device`, `amp` where and in
     which precision the model runs. `nonfinite` "note" or "raise". `keep_rows` True or a folder keeps every state in order.
@@ -130,7 +130,7 @@ def examine(
         if keep_rows:
             recipes.append(PackedRows(None if keep_rows is True else os.fspath(keep_rows)))
         walk = Walk(probe, listed, recipes, feed, nonfinite == "raise")
-        twins = _references(probe, references, device, amp)
+        twins = _references(probe, references, device, amp, forward_of(data))
         others = {name: Walk(stack.enter_context(twin), listed, recipes, feed) for name, twin in twins.items()}
         made = Making(probe, feed, measures, asked, resume)
         done = made.resumed(walk, others)
@@ -172,10 +172,18 @@ def chosen_layers(
 
 
 def _references(
-    probe: AbstractProbe, asked: Sequence[str] | Mapping[str, Any], device: Any, amp: str | None
+    probe: AbstractProbe,
+    asked: Sequence[str] | Mapping[str, Any],
+    device: Any,
+    amp: str | None,
+    forward: Callable[..., Any] | None,
 ) -> dict[str, AbstractProbe]:
     if isinstance(asked, Mapping):
-        return {str(name): probe_for(model, device=device, amp=amp) for name, model in asked.items()}
+        pairs = {str(name): given if isinstance(given, tuple) else (given, None) for name, given in asked.items()}
+        return {
+            name: probe_for(model, device=device, amp=amp, forward=forward, params=params)
+            for name, (model, params) in pairs.items()
+        }
     unknown = [name for name in asked if name != "untrained"]
     if isinstance(asked, str) or unknown:
         raise DataError(

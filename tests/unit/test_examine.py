@@ -466,3 +466,14 @@ def test_layers_and_activations_take_a_batch_as_loaders_give_it() -> None:
     assert values["0"].shape == (8, 6, 10, 10)
     with torch.no_grad():
         np.testing.assert_array_equal(values["0"], small().eval()[0](batch[0]).numpy())
+
+
+def test_a_reference_is_called_as_the_model_is() -> None:
+    torch.manual_seed(0)
+    trained, other = (nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)) for _ in range(2))
+    x = torch.randn(20, 4)
+    data = ls.Data(x, forward=lambda model, x: model(-x))
+    results = ls.examine(trained, data, references={"other": other})
+    alone = ls.examine(other, data)
+    assert results.references["other"]["1"].counts().tolist() == alone["1"].counts().tolist()
+    assert alone["1"].counts().tolist() != ls.examine(other, x)["1"].counts().tolist()
