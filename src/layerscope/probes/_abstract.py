@@ -94,6 +94,11 @@ def probe_for(
         from .torch import TorchProbe
 
         return TorchProbe(model, device=device, amp=amp, forward=forward)
+    if any(kind.__module__.partition(".")[0] == "tf_keras" for kind in type(model).__mro__):
+        raise SiteError(
+            "layerscope was given a model of Keras 2 (tf_keras), and measures those of Keras 3. Save it, model.save('model.keras'), load it with "
+            "keras.models.load_model('model.keras'), and unset TF_USE_LEGACY_KERAS."
+        )
     if "jax" in sys.modules and callable(model):
         from .jax import JaxProbe
 

@@ -372,6 +372,35 @@ def test_complex_values_are_left_out() -> None:
     assert {*ls.examine(model, vectors())} == {"spectrum"}
 
 
+def test_a_module_of_pytorch_beside_keras_is_read_as_one() -> None:
+    torch = require("torch")
+    with torch.random.fork_rng():
+        net = torch.nn.Sequential(torch.nn.Linear(12, 9), torch.nn.ReLU(), torch.nn.Linear(9, 2))
+    assert {*ls.examine(net, vectors())} == {"1"}
+    assert {*ls.examine(CASES["sequential"]().model, vectors())} == {"a", "c"}
+
+
+def test_batches_of_another_framework_are_taken() -> None:
+    """A loader of PyTorch feeds a Keras model of any backend."""
+    torch = require("torch")
+    case = CASES["sequential"]()
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.from_numpy(case.inputs)), batch_size=16)
+    mine, theirs = ls.examine(case.model, data), examined(case.model, case.inputs)
+    for site in case.expected:
+        assert counted_at(mine[site]) == counted_at(theirs[site])
+
+
+def test_a_model_of_keras_2_is_refused_with_a_remedy() -> None:
+    class Old:
+        __module__ = "tf_keras.src.engine.training"
+
+        def __call__(self, x: Any) -> Any:
+            return x
+
+    with pytest.raises(SiteError, match=r"Keras 2.*keras\.models\.load_model"):
+        ls.examine(Old(), vectors())
+
+
 # --- the twin, and what is said of a model -------------------------------------------------------------------------------------------
 
 
