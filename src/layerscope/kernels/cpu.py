@@ -865,7 +865,8 @@ def grid_into(
     """Add a block of complete rows to the sums of a grid: see `reference.grid_into`."""
     if x.dtype not in (np.float32, np.float64):
         x = x.astype(np.float32)
-    x = np.require(x, requirements=["C", "A"])
+    if not (x.flags.c_contiguous and x.flags.aligned):
+        x = x.copy()
     T, D, like, address = transformations, x.shape[1], x.dtype.type(0), x.ctypes.data
     for at in range(0, len(x) // T, FLUSH):
         r = min(FLUSH, len(x) // T - at)
@@ -886,6 +887,7 @@ def groups_into(
     """The same sums for a few values, group by group of samples: see `reference.groups_into`."""
     if x.dtype not in (np.float32, np.float64):
         x = x.astype(np.float32)
-    x = np.require(x, requirements=["C", "A"])
+    if not (x.flags.c_contiguous and x.flags.aligned):
+        x = x.copy()
     r, T, D = len(x) // transformations, transformations, x.shape[1]
     _groups_into(x.ctypes.data, x.dtype.type(0), r, T, D, picked, group, count, mean, m2, rows_var, rows_std)

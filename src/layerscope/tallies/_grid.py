@@ -389,13 +389,19 @@ def _add_rows(value: Grid, x: NDArray[Any], samples: Samples, each: bool) -> Non
     if not n:
         return
     x = x[: n * T]
-    sums = value.by.setdefault(ALL, GridSums.zeros(T, x.shape[1], each))
+    sums = _sums_of(value, ALL, x.shape[1], each)
     grid_into(x, T, sums.samples, *sums.arrays)
     sums.samples += n
     if value.groups is None:
         value.groups = Groups.zeros(picked_of(value.values, value.inside), T, each)
     picked, *rest = value.groups.arrays
     groups_into(x, T, picked, groups_of(samples), *rest)
+
+
+def _sums_of(value: Grid, stratum: int, D: int, each: bool) -> GridSums:
+    if stratum not in value.by:
+        value.by[stratum] = GridSums.zeros(value.transformations, D, each)
+    return value.by[stratum]
 
 
 def _add_strata(value: Grid, x: NDArray[Any], samples: Samples, each: bool) -> None:
@@ -407,7 +413,7 @@ def _add_strata(value: Grid, x: NDArray[Any], samples: Samples, each: bool) -> N
     block = x[: n * T].reshape(n, T, -1)
     for label in np.unique(samples.labels).tolist():
         rows = block[samples.labels == label]
-        sums = value.by.setdefault(label, GridSums.zeros(T, block.shape[2], each))
+        sums = _sums_of(value, label, block.shape[2], each)
         grid_into(rows.reshape(-1, block.shape[2]), T, sums.samples, *sums.arrays)
         sums.samples += len(rows)
 
