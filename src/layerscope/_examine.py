@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from ._errors import DataError
 from ._inputs import with_input
@@ -179,11 +179,11 @@ def _references(
     forward: Callable[..., Any] | None,
 ) -> dict[str, AbstractProbe]:
     if isinstance(asked, Mapping):
-        pairs = {str(name): given if isinstance(given, tuple) else (given, None) for name, given in asked.items()}
-        return {
-            name: probe_for(model, device=device, amp=amp, forward=forward, params=params)
-            for name, (model, params) in pairs.items()
-        }
+        probes: dict[str, AbstractProbe] = {}
+        for name, given in asked.items():
+            model, params = cast(tuple[Any, Any], given) if isinstance(given, tuple) else (given, None)
+            probes[str(name)] = probe_for(model, device=device, amp=amp, forward=forward, params=params)
+        return probes
     unknown = [name for name in asked if name != "untrained"]
     if isinstance(asked, str) or unknown:
         raise DataError(

@@ -39,7 +39,18 @@ ARROWS["_watch"] = ARROWS["_results"] | {"_results", "probes", "_examine", "_wal
 
 ARROWS["_task"] = {"_errors", "_reading", "tallies", "feed"}
 ARROWS["_inputs"] = {"_errors", "_site", "feed", "inventory", "tallies"}
-ARROWS["_walk"] = {"_errors", "_site", "_inputs", "_states", "_task", "_results", "tallies", "feed", "inventory", "probes"}
+ARROWS["_walk"] = {
+    "_errors",
+    "_site",
+    "_inputs",
+    "_states",
+    "_task",
+    "_results",
+    "tallies",
+    "feed",
+    "inventory",
+    "probes",
+}
 ARROWS["_manifest"] = {"_errors", "_walk", "_results", "tallies", "measures", "feed", "probes"}
 ARROWS["demo"] = {"_errors", "_results", "datasets", "_examine"}
 

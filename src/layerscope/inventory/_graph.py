@@ -155,7 +155,7 @@ class Graph:
             after = ops.role_of(kind.activation, kind.args, {}, weighted=True)
             if after in (Role.NONLINEARITY, Role.SOFTMAX):
                 self._activated |= frozenset() if weighs else flow.pending
-                forms = frozenset[Site]()
+                forms: frozenset[Site] = frozenset()
                 if ops.keeps_logits(kind.activation, after, one_head=True) and (weighs or flow.forms):
                     forms = (frozenset[Site]() if weighs else flow.forms) | frozenset({site})
                 threshold = _threshold(kind.activation, after)
@@ -179,7 +179,7 @@ class Graph:
         if role in (Role.NONLINEARITY, Role.SOFTMAX) and (old := self._function_of(frame, flow)) is not None:
             del self.layers[old]  # the layer is that function
             self.keys.pop(old, None)
-            forms = flow.forms - {old} | ({site} if old in flow.forms else set())
+            forms = flow.forms - {old} | frozenset({site} if old in flow.forms else ())
             flow = replace(flow, forms=forms, same=None)
         if frame.kind.unit is not None:
             flow = replace(flow, unit=frame.kind.unit % max(1, len(value.shape)))
