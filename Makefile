@@ -63,7 +63,7 @@ format: $(RUFF)
 types: $(DEV_READY) $(ALL_READY)
 	@$(PY) -m pyright
 
-bench: $(HOME_READY)
+bench: $(ALL_READY)
 	@$(PY) -m benchmarks
 
 # How often intervals and brackets hold; SETS data sets of each law.

@@ -15,6 +15,7 @@ PARTS = [
     ("The same on two threads, wall time", ["benchmarks.capture", "lenet", "2", "15"]),
     ("A residual net at 64 px, 17 ReLU layers", ["benchmarks.capture", "residual", "1", "15"]),
     ("A transformer, 4 feed-forward layers of 1024 GELU units", ["benchmarks.capture", "transformer", "1", "15"]),
+    ("The same LeNet-5 in compiled frameworks, on real digits", ["benchmarks.frameworks", "all"]),
     ("Memory", ["benchmarks.capture", "lenet", "memory"]),
     ("Invariance: LeNet, 200 samples under 16 rotations", ["benchmarks.invariance", "lenet"]),
     ("Invariance: a residual net at 64 px, 32 samples under 8 rotations", ["benchmarks.invariance", "residual", "5"]),

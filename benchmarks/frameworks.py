@@ -1,4 +1,4 @@
-"""What capture and counting cost beside a framework's own compiled forward: `python -m benchmarks.frameworks keras|nnx|equinox [rounds]`.
+"""What capture and counting cost beside a framework's own compiled forward: `python -m benchmarks.frameworks all|keras|nnx|equinox [rounds]`.
 
 LeNet-5 on 10,000 images of real digits, 28 × 28, three convolutions (5.8, 0.64 and 0.01 million states).  The bare run is what a user has: `predict`
 for Keras, the jitted apply over batches for Flax NNX and Equinox.  Keras runs on the backend of KERAS_BACKEND.  One process per
@@ -7,6 +7,7 @@ framework, CPU time of all its threads, rounds of bare, captured, captured, bare
 
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -163,5 +164,17 @@ def main(name: str, rounds: int) -> None:
     )
 
 
+def every(rounds: int) -> None:
+    """Each framework in a process of its own, as a backend of Keras is chosen when it is imported."""
+    for name in ("keras tensorflow", "keras jax", "keras torch", "nnx", "equinox"):
+        framework, _, backend = name.partition(" ")
+        environment = {**os.environ, "KERAS_BACKEND": backend or "jax"}
+        words = [sys.executable, "-m", "benchmarks.frameworks", framework, str(rounds)]
+        subprocess.run(words, env=environment, check=True, stderr=subprocess.DEVNULL)
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "all":
+        every(int(sys.argv[2]) if len(sys.argv) > 2 else 15)
+        sys.exit()
     main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 15)
