@@ -47,9 +47,7 @@ SHORT = 512  # runs of fewer positions are checked for NaN a sample at a time
 GROUP = 2048  # rows packed before they are counted
 BLOCK = 64  # rows whose hashes are made, and whose slots are fetched, before the first is looked up
 NEAR = 1 << 16  # index slots that need no prefetch
-FLUSH = (
-    32  # values summed in their own type before the sum goes on in float64: 120 of sparse data in float32 were 4e-6 off
-)
+FLUSH = 32  # values summed in float32 before the sum goes on in float64: 120 sparse ones were 4e-6 off
 STRIP = 128 << 10  # bytes of a strip of a grid with its sums; measured best between 64 and 256 KB
 U = np.uint64
 UNBORN = U(reference.UNBORN)
