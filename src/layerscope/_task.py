@@ -1,6 +1,6 @@
 """How well a model did its task on the samples it was examined on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,8 @@ class Task:
         labels = batch.samples.flat().labels
         if labels is None:
             return Task(note="the data has no labels")
+        if isinstance(output, Mapping):
+            output = None  # which of its entries are scores of classes, nobody said
         values = None if output is None else to_numpy(output.float() if "bfloat16" in str(output.dtype) else output)
         if values is None or values.ndim != 2 or values.shape[1] < 2 or len(values) != len(labels):
             shape = None if values is None else tuple(values.shape)

@@ -84,6 +84,18 @@ def probe_for(
     **Raises:** `SiteError` for anything that is no model of a supported framework.
     """
     keras, torch = sys.modules.get("keras"), sys.modules.get("torch")
+    energy = sys.modules.get("layerscope.energy")
+    if energy is not None and isinstance(model, energy.Retrieval):
+        _check_no_params("a retrieval", params)
+        from .energy import EnergyProbe
+
+        return EnergyProbe(model, device=device, amp=amp, forward=forward)
+    if energy is not None and isinstance(model, energy.HAM):
+        raise SiteError(
+            "layerscope was given a HAM, which has no forward: say what it shall do with a batch.\n"
+            "    wrong: ls.examine(ham, data)\n"
+            "    right: ls.examine(ham.retrieval(clamp=None, steps=10, read='g'), data)"
+        )
     if keras is not None and isinstance(model, keras.Layer):
         _check_no_params("a Keras model", params)
         from .keras import KerasProbe
@@ -106,7 +118,7 @@ def probe_for(
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     raise SiteError(
         f"layerscope was given a {kind} as the model. It measures PyTorch modules (also compiled ones), Keras models, Flax and Equinox "
-        "modules, and JAX functions with ls.tap. Pass the model itself; for a plain function of PyTorch, wrap it in a module's forward."
+        "modules, retrievals of a HAM, and JAX functions with ls.tap. Pass the model itself; for a plain function of PyTorch, wrap it in a module's forward."
     )
 
 
