@@ -26,7 +26,7 @@ TABLE = StateTable(threshold=0.0)
 def __getattr__(name: str) -> Any:
     if name == "StateCapture":  # a Keras layer: Keras and its backend load when it is first asked for
         try:
-            from .keras import StateCapture
+            from .capture.keras import StateCapture
         except ModuleNotFoundError as error:
             if error.name != "keras":
                 raise
