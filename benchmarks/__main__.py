@@ -19,6 +19,8 @@ PARTS = [
     ("Memory", ["benchmarks.capture", "lenet", "memory"]),
     ("Invariance: LeNet, 200 samples under 16 rotations", ["benchmarks.invariance", "lenet"]),
     ("Invariance: a residual net at 64 px, 32 samples under 8 rotations", ["benchmarks.invariance", "residual", "5"]),
+    ("Descents of networks with an energy: JAX beside a scan written by hand", ["benchmarks.energy", "jax"]),
+    ("The same: PyTorch beside a loop written by hand", ["benchmarks.energy", "torch"]),
 ]
 
 
