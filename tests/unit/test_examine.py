@@ -407,8 +407,10 @@ def test_references_that_nobody_knows() -> None:
 
 
 def test_what_is_no_model_is_refused() -> None:
-    with pytest.raises(SiteError, match="It measures PyTorch modules"):
+    with pytest.raises(SiteError, match="wrap it in a module's forward"):  # another text where JAX is loaded
         ls.examine(lambda x: x, X)
+    with pytest.raises(SiteError, match="wrap it in a module's forward"):
+        ls.examine(lambda x: torch.relu(x), X)
 
 
 def test_merge_refuses_strangers() -> None:

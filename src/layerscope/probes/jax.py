@@ -113,7 +113,8 @@ class JaxProbe(AbstractProbe):
         if self._net.only_taps and not traced.listing.layers:
             name = getattr(self.model, "__name__", type(self.model).__name__)
             raise SiteError(
-                f"{name} is a function without taps, and what happens inside a function has no names. Name what shall be read:\n{TAPS}"
+                f"{name} is a function without taps, and what happens inside a function has no names. Name what shall be read:\n{TAPS}\n"
+                "A function of PyTorch is no model of JAX: wrap it in a module's forward."
             )
         return traced.listing.layers
 
@@ -178,6 +179,11 @@ class JaxProbe(AbstractProbe):
                 f"{str(error).splitlines()[0]} Use jax.lax.cond or jnp.where, or leave that part out with ls.Data(…, forward=…)."
             ) from error
         except TypeError as error:
+            if net.only_taps and "torch" in sys.modules and "Tensor" in str(error):
+                raise SiteError(
+                    f"{net.model}: it was taken for a function of JAX, and raised {str(error).splitlines()[0]!r}. If it is one of PyTorch, "
+                    "wrap it in a module's forward."
+                ) from error
             if not re.search("(positional|keyword) argument", str(error)):
                 raise
             raise SiteError(
