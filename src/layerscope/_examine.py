@@ -29,7 +29,7 @@ from .measures import (
     TransformationVariance,
 )
 from .probes import AbstractProbe, probe_for
-from .tallies import AbstractTally, PackedRows, StateTable, fewest, uncovered
+from .tallies import AbstractTally, PackedRows, StateTable, fewest
 from .transformations import AbstractTransformation, Transformations
 
 LOOK = 3
@@ -125,7 +125,7 @@ def examine(
         listed = chosen_layers(found, feed, layers, exclude, thresholds, axes)
         if grid is not None:
             listed = with_input(listed, feed.peek(1), feed.alignment)
-        recipes = uncovered(fewest(m.tally for m in measures))
+        recipes = fewest(m.tally for m in measures)
         _check_states(recipes, grid)
         if keep_rows:
             recipes.append(PackedRows(None if keep_rows is True else os.fspath(keep_rows)))

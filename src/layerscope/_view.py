@@ -1,7 +1,7 @@
 """One site of results or of a watched model: methods that compute readings from what was remembered."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ from .measures import (
     classes_of,
     trust_in,
 )
-from .tallies import AbstractTally, GridMoments, PackedRows, StateCounts, StateTable
+from .tallies import AbstractTally, PackedRows, StateCounts, StateTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,19 +51,16 @@ class View:
 
     def value(self, tally: AbstractTally[Any]) -> Any:
         """The value of a tally at this site, as it is; one that holds more serves for one that holds less."""
-        wanted = tally
-        if isinstance(tally, StateTable) and tally.strata is None and tally not in self._values:
-            wanted = replace(tally, strata="label")
-        if isinstance(tally, GridMoments) and tally not in self._values:
-            wanted = next((t for t in self._values if isinstance(t, GridMoments) and t.covers(tally)), tally)
-        try:
-            return self._values[wanted]
-        except KeyError:
-            there = ", ".join(map(repr, self._values)) or "nothing"
-            raise SiteError(
-                f"{self.site}: {tally!r} was not recorded; recorded are {there}. Ask for a measure that reads it: "
-                "ls.examine(model, data, measures=[…])."
-            ) from None
+        if tally in self._values:
+            return self._values[tally]
+        for other, value in self._values.items():
+            if other.covers(tally):
+                return value
+        there = ", ".join(map(repr, self._values)) or "nothing"
+        raise SiteError(
+            f"{self.site}: {tally!r} was not recorded; recorded are {there}. Ask for a measure that reads it: "
+            "ls.examine(model, data, measures=[…])."
+        )
 
     def reading(self, measure: AbstractMeasure[Any]) -> Reading:
         """The reading of any measure whose tally was recorded."""

@@ -1,13 +1,13 @@
 """Everything that is remembered of a stream of activations: mergeable values and their recipes."""
 
 from ._abstract import AbstractTally as AbstractTally
+from ._abstract import fewest as fewest
 from ._abstract import to_numpy as to_numpy
 from ._distances import Distances as Distances
 from ._distances import GridDistances as GridDistances
 from ._grid import Grid as Grid
 from ._grid import GridMoments as GridMoments
 from ._grid import GridSums as GridSums
-from ._grid import uncovered as uncovered
 from ._kept import KeptSamples as KeptSamples
 from ._kept import places as places
 from ._moments import Moments as Moments
@@ -16,4 +16,3 @@ from ._rows import PackedRows as PackedRows
 from ._rows import RowsKept as RowsKept
 from ._state_table import StateCounts as StateCounts
 from ._state_table import StateTable as StateTable
-from ._state_table import fewest as fewest

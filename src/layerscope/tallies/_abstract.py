@@ -1,7 +1,7 @@
 """The protocol that everything remembered of a stream obeys."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
@@ -53,6 +53,10 @@ class AbstractTally(abc.ABC, Generic[T]):
     def same(self, left: T, right: T) -> bool:
         """Whether two values say the same: to the bit for counts, 2e-6 relative for moments."""
 
+    def covers(self, other: "AbstractTally[Any]") -> bool:
+        """Whether this recipe's value answers whatever the other's would; then only this one is kept."""
+        return self == other
+
     def nbytes(self, value: T) -> int:
         """Bytes the value takes; a tally whose arrays are expensive to make says it without them."""
         return sum(array.nbytes for array in self.to_arrays(value).values())
@@ -64,6 +68,12 @@ class AbstractTally(abc.ABC, Generic[T]):
     @abc.abstractmethod
     def from_arrays(self, site: Site, arrays: Mapping[str, NDArray[Any]]) -> T:
         """The value that `to_arrays` was given.  Raises `FileFormatError` where the arrays do not fit each other."""
+
+
+def fewest(recipes: Iterable[AbstractTally[Any]]) -> list[AbstractTally[Any]]:
+    """Each recipe once, without those that another one answers for."""
+    asked = list(dict.fromkeys(recipes))
+    return [one for one in asked if not any(other != one and other.covers(one) for other in asked)]
 
 
 def to_numpy(array: Any) -> NDArray[Any]:

@@ -355,12 +355,6 @@ _SUMS = ("mean", "m2", "rows_var", "rows_std")
 _GROUPS = ("picked", "group_count", "group_mean", "group_m2", "group_rows_var", "group_rows_std")
 
 
-def uncovered(recipes: Sequence[AbstractTally[Any]]) -> list[AbstractTally[Any]]:
-    """The recipes without those that another one answers for."""
-    grids = [recipe for recipe in recipes if isinstance(recipe, GridMoments)]
-    return [recipe for recipe in recipes if not any(grid != recipe and grid.covers(recipe) for grid in grids)]
-
-
 def check_flavour(flavour: str) -> None:
     if flavour not in get_args(Flavour):
         raise DataError(f"flavour={flavour!r}: choose 'std' (mean deviations) or 'variance' (mean variances).")

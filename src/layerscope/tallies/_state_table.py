@@ -1,6 +1,6 @@
 """Which firing states a layer took, and how often: the table behind every state measure."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal, TypeVar
@@ -118,6 +118,10 @@ class StateTable(AbstractTally[StateCounts]):
 
     def __post_init__(self) -> None:
         check_per(self.per)
+
+    def covers(self, other: AbstractTally[Any]) -> bool:
+        """Strata added up are the table of all samples."""
+        return self == other or (self.strata == "label" and other == replace(self, strata=None))
 
     def read(self, activations: Activations) -> dict[str, Any]:
         return pack_states(activations, self.per, self.threshold)
@@ -308,13 +312,3 @@ class StateTable(AbstractTally[StateCounts]):
 def added(left: tuple[int, int] | None, right: tuple[int, int]) -> tuple[int, int]:
     """Samples and square rows of two disjoint parts together."""
     return right if left is None else (left[0] + right[0], left[1] + right[1])
-
-
-def fewest(recipes: Iterable[AbstractTally[Any]]) -> list[AbstractTally[Any]]:
-    """Each recipe once, without state tables that one by label contains: its strata added up are the table of all samples."""
-    asked = list(dict.fromkeys(recipes))
-    return [
-        recipe
-        for recipe in asked
-        if not (isinstance(recipe, StateTable) and recipe.strata is None and replace(recipe, strata="label") in asked)
-    ]

@@ -8,7 +8,7 @@ import pytest
 from layerscope import transformations as ts
 from layerscope._errors import DataError, FileFormatError, MergeError, ShapeError
 from layerscope._site import Activations, Axes, Chunk, Samples, Site
-from layerscope.tallies import Grid, GridMoments
+from layerscope.tallies import Grid, GridMoments, StateTable, fewest
 from layerscope.tallies._grid import ALL, GROUPS, groups_of
 from layerscope.testing import check_tally
 from layerscope.transformations import Alignment
@@ -269,3 +269,4 @@ def test_what_covers_what() -> None:
     assert GridMoments().covers(GridMoments("variance"))
     assert not GridMoments("variance").covers(GridMoments())
     assert not GridMoments().covers(GridMoments("variance", aligned=True))
+    assert fewest([GridMoments("variance"), GridMoments(), StateTable()]) == [GridMoments(), StateTable()]
