@@ -49,6 +49,7 @@ class Making:
             "batches": walk.batches,
             "seconds": seconds,
             "data": list(self.feed.notes),
+            "transformations": [] if self.feed.transformations is None else list(self.feed.transformations.names),
         }
 
     def save_sometimes(self, walk: Walk, others: Mapping[str, Walk], batches: int, began: float) -> None:
