@@ -135,9 +135,12 @@ class Samples:
         return self.keys[order].tolist(), order.tolist()
 
     def strata(self, by: str) -> NDArray[np.int64] | None:
-        """The stratum of every sample: its label or its epoch; None where the data has none."""
+        """The stratum of every sample: its label or its epoch, None where the data has none; by "transformation" the number of each of its
+        T versions, (samples · T,)."""
         if by == "label":
             return self.labels
+        if by == "transformation":
+            return np.tile(np.arange(self.transformations), len(self))
         return None if self.epoch is None else np.full(len(self), self.epoch, np.int64)
 
 

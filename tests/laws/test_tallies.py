@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerscope._errors import ShapeError, ThresholdError
+from layerscope._errors import DataError, ShapeError, ThresholdError
 from layerscope._site import Activations, Chunk, Samples, Site
+from layerscope._states import Per
 from layerscope.kernels import reference
+from layerscope.measures import repeats_in
 from layerscope.tallies import AbstractTally, GridMoments, KeptSamples, Moments, PackedRows, StateTable
 from layerscope.tallies._grid import ALL
 from layerscope.testing import check_tally, random_chunks
@@ -22,6 +24,9 @@ TALLIES = [
     StateTable(per="sample"),
     StateTable(per="channel"),
     StateTable(strata="label"),
+    StateTable(strata="epoch"),
+    StateTable(strata="transformation"),
+    StateTable(per="sample", strata="label"),
     StateTable(threshold=0.5),
     Moments(),
     PackedRows(),
@@ -37,7 +42,14 @@ def test_tallies_obey_the_law(tally: AbstractTally[Any], seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("T", [1, 4])
 def test_the_grid_obeys_the_law(seed: int, T: int) -> None:
-    for tally in (GridMoments(), GridMoments("variance"), GridMoments(pool="mean"), GridMoments(strata="label")):
+    by_transformation = (StateTable(per, "transformation") for per in ("position", "sample", "channel"))
+    for tally in (
+        *by_transformation,
+        GridMoments(),
+        GridMoments("variance"),
+        GridMoments(pool="mean"),
+        GridMoments(strata="label"),
+    ):
         check_tally(tally, seed, chunks=random_chunks(tally, seed, T=T))
 
 
@@ -206,6 +218,82 @@ def test_strata_add_up_to_the_whole() -> None:
     different = np.unique(np.concatenate(labels))
     assert sum(int(by_label.records(int(label)).n.sum()) for label in different) == plain.observations
     assert int(by_label.records(99).n.sum()) == 0
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("T", [1, 3])
+def test_states_under_one_transformation_are_those_of_its_rows(T: int, masked: bool) -> None:
+    """Each stratum says to the bit what a plain table of the samples under that transformation says; so do the kept samples."""
+    rng = np.random.default_rng(T)
+    tally, plain = StateTable(strata="transformation"), StateTable()
+    x = rng.choice([-1.0, 1.0], (130, T, 5, 4), p=[0.7, 0.3]).astype(np.float32)
+    mask = rng.random((130, T, 4)) < 0.6 if masked else None
+    ids = rng.permutation(130).astype(np.int64)
+    value, alone = tally.init(Site("x")), [plain.init(Site("x")) for _ in range(T)]
+    for part in np.array_split(np.arange(130), 4):
+        cut = None if mask is None else mask[part]
+        a = Activations.of(x[part].reshape(-1, 5, 4), unit=1)
+        value = tally.observe(value, a, Samples(ids[part], mask=cut, transformations=T))
+        for t in range(T):
+            mine = Samples(ids[part], mask=None if cut is None else cut[:, t])
+            alone[t] = plain.observe(alone[t], Activations.of(x[part, t], unit=1), mine)
+    for t in range(T):
+        alone[t].masked = 0 if T > 1 else value.masked
+        assert plain.same(value.within(t), alone[t])
+    assert value.observations == sum(each.observations for each in alone)
+    if T > 1:
+        assert not plain.same(value.within(0), alone[1])
+        with pytest.raises(DataError, match="the same samples stand in all 3 strata"):
+            value.records()
+        assert "have the id of another" in repeats_in(value.within(0, 1))
+        with pytest.raises(DataError, match=r"asked for the strata \(7,\); seen are 0, 1, 2"):
+            value.within(7)
+
+
+@pytest.mark.parametrize("per", ["sample", "channel"])
+def test_wider_states_under_one_transformation(per: Per) -> None:
+    x = np.random.default_rng(0).normal(size=(9, 2, 3, 2)).astype(np.float32)
+    a = Activations.of(x.reshape(-1, 3, 2), unit=1)
+    tally, plain = StateTable(per, "transformation"), StateTable(per)
+    value = tally.observe(tally.init(Site("x")), a, Samples(np.arange(9), transformations=2))
+    alone = plain.observe(plain.init(Site("x")), Activations.of(x[:, 1], unit=1), Samples(np.arange(9)))
+    assert plain.same(value.within(1), alone)
+
+
+def test_a_window_of_epochs_is_the_table_of_their_rows() -> None:
+    """Each epoch alone is what a table of its own would be; several together count a sample once an epoch, and say so."""
+    rng = np.random.default_rng(2)
+    tally, plain = StateTable(strata="epoch"), StateTable()
+    value, alone, window = tally.init(Site("x")), [], plain.init(Site("x"))
+    ids = np.arange(200)
+    for epoch in range(4):
+        x = (rng.normal(size=(200, 6, 3)) + epoch / 2).astype(np.float32)
+        a = Activations.of(x, unit=1)
+        value = tally.observe(value, a, Samples(ids, epoch=epoch))
+        alone.append(plain.observe(plain.init(Site("x")), a, Samples(ids)))
+        if epoch in (1, 2):
+            window = plain.observe(window, a, Samples(ids))
+    for epoch in range(4):
+        for mine, theirs in zip(value.records(epoch), alone[epoch].records(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        part = value.within(epoch).kept.sifted()
+        assert len(part.ids) >= 100  # enough for an interval in every epoch, however many there are
+        assert {*part.ids.tolist()} <= {*alone[epoch].kept.sifted().ids.tolist()}
+    both = value.within(1, 2)
+    for mine, theirs in zip(both.records(), window.records(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert (both.samples, both.square_rows) == (window.samples, window.square_rows)
+    assert repeats_in(both)
+    assert not repeats_in(value.within(1))
+
+
+def test_strata_that_are_not_known_are_refused() -> None:
+    with pytest.raises(DataError, match="counted apart by 'label', 'epoch'"):
+        StateTable(strata="class")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="the data has no label"):
+        StateTable(strata="label").observe(
+            StateTable(strata="label").init(Site("x")), Activations.of(np.ones((2, 3))), Samples(np.arange(2))
+        )
 
 
 @given(st.data())

@@ -7,4 +7,4 @@ from ._engine import grid_into as grid_into, groups_into as groups_into
 from ._engine import nonfinite as nonfinite, pack as pack, unit_counts as unit_counts
 from .reference import Counts as Counts, Records as Records, Words as Words
 from .table import Table as Table
-from .table import even_offsets as even_offsets
+from .table import even_offsets as even_offsets, keyed as keyed

@@ -373,9 +373,9 @@ def pack(x: NDArray[Any], unit_axis: int, threshold: float = 0.0, dtype: str | N
 
 
 def walk_of(
-    x: NDArray[Any], unit_axis: int, threshold: float, dtype: str | None
-) -> tuple[int, int, tuple[Any, Any], int, int] | None:
-    """How `observe` walks samples along the first axis: (units, inner, bounds, rows a sample, samples a group).
+    x: NDArray[Any], unit_axis: int, threshold: float, dtype: str | None, samples: int
+) -> tuple[int, int, tuple[Any, Any], int, int, int] | None:
+    """How `observe` walks samples along the first axis: (units, inner, bounds, versions and rows a sample, samples a group).
 
     None where `x` must be copied, or only the reference will do."""
     bounds = _bounds(x.dtype, threshold, dtype)
@@ -385,8 +385,8 @@ def walk_of(
     outer, units, inner, observations, _ = geometry
     if unit_axis % x.ndim == 0 or observations % len(x) or (inner and outer != len(x)):
         return None
-    m = observations // len(x)
-    return units, inner, bounds, m, max(1, GROUP // m)
+    m = observations // samples
+    return units, inner, bounds, len(x) // samples, m, max(1, GROUP // m)
 
 
 def nonfinite(x: NDArray[Any], dtype: str | None = None) -> tuple[int, int]:
@@ -634,10 +634,13 @@ def count_into(
 
 @_jit
 def observe(
-    address, units, inner, low, high, scratch, group, m, first, row, wanted, kept, w, offsets, ids, epoch, index, entries, used, seed
+    address, units, inner, low, high, versions, scratch, group, m, first, row, wanted, kept, w, offsets, ids, strata, epoch, index,
+    entries, used, seed
 ):  # fmt: skip
     """Pack activations and count their states, `group` samples of `m` rows at a time, so that packed rows never leave the cache.
 
+    A sample is `versions` neighbours along the first axis.  Where there are `strata`, one a version, the last of the w words of a row is its
+    stratum: packing leaves room for it.
     Begins with the group at sample `first`, of which `row` rows are counted already.  Rows of the `wanted` samples are copied to `kept`.
     Arrays here, as asking eight of them for their address takes longer in Python than counting a small batch.
     Returns (the group, the row in it, states, longest probe, whether all values are finite, nothing of use); stops early like `_count`."""
@@ -651,9 +654,15 @@ def observe(
         size = min(group, samples - first)
         out = scratch[: size * m * w].reshape(size * m, w)
         if inner:
-            clean &= _pack_planes(address + first * step, size, units, inner, low, high, out)
+            clean &= _pack_planes(address + first * step, size * versions, units, inner, low, high, out)
         else:
             clean &= _pack_rows(address + first * step, size * m, units, low, high, out)
+        if strata.size:
+            each = m // versions
+            for v in range(size * versions):
+                stratum = U(strata[first * versions + v])
+                for r in range(v * each, (v + 1) * each):
+                    out[r, w - 1] = stratum
         while k < wanted.size and wanted[k] < first + size:
             if wanted[k] >= first:
                 kept[k * m : (k + 1) * m] = out[(wanted[k] - first) * m : (wanted[k] - first + 1) * m]

@@ -16,6 +16,7 @@ SMALL = 1 << 16  # slots of an index that grows as little as it can
 MOST_SLOTS = 1 << 32  # what 32 hash bits can number
 PATIENCE = 512  # steps of a probe after which the states look made to collide
 SEED = 0x9E3779B97F4A7C15
+_NONE: Counts = np.empty(0, np.int64)
 
 
 class Table:
@@ -79,19 +80,35 @@ class Table:
         self.rows += len(rows)
 
     def observe(
-        self, x: NDArray[Any], unit_axis: int, threshold: float, dtype: str | None, ids: Counts, wanted: Counts
+        self,
+        x: NDArray[Any],
+        unit_axis: int,
+        threshold: float,
+        dtype: str | None,
+        ids: Counts,
+        wanted: Counts,
+        strata: Counts | None = None,
     ) -> tuple[bool, Words]:
         """Pack activations and count their states in one go; the first axis of `x` holds samples, as many rows each.
 
-        **Arguments:** as `pack`; `ids` (samples,); `wanted` (k,) numbers of samples, ascending, whose packed rows are given back.
+        **Arguments:** as `pack`; `ids` (samples,); `wanted` (k,) numbers of samples, ascending, whose packed rows are given back; `strata` one
+        along the first axis of `x`, the last word of a row then; this axis may hold several neighbours a sample.
         **Gives:** whether all values are finite, and the rows of the wanted samples, one after the other.
         """
-        done = self._store.observe(x, unit_axis, threshold, dtype, ids, wanted)
+        if strata is not None and len(strata) != len(x):
+            raise ShapeError(
+                f"observe: {len(strata)} strata for {len(x)} entries of the first axis. Give one for each."
+            )
+        # read-only arrays are another type to Numba
+        key = _NONE if strata is None else np.require(strata, np.int64, ["C", "W"])
+        done = self._store.observe(x, unit_axis, threshold, dtype, ids, wanted, key)
         if done is None:  # no layout the kernel walks in place
             rows, finite = pack(x, unit_axis, threshold, dtype)
-            m = len(rows) // max(1, len(x))
-            self.add(rows, even_offsets(len(x), m), ids)
-            return finite, rows.reshape(len(x), m, self.words)[wanted].reshape(len(wanted) * m, self.words)
+            if strata is not None:
+                rows = keyed(rows, np.repeat(strata, len(rows) // max(1, len(x))))
+            m = len(rows) // max(1, len(ids))
+            self.add(rows, even_offsets(len(ids), m), ids)
+            return finite, rows.reshape(len(ids), m, self.words)[wanted].reshape(len(wanted) * m, self.words)
         finite, kept, count = done
         self.rows += count
         return finite, kept
@@ -126,6 +143,11 @@ class Table:
     def nbytes(self) -> int:
         """Bytes of memory that the counts take."""
         return self._store.nbytes
+
+
+def keyed(rows: Words, strata: Counts) -> Words:
+    """The rows with their stratum as one more word."""
+    return np.concatenate([rows, strata.view(np.uint64)[:, None]], axis=1)
 
 
 @functools.lru_cache(maxsize=256)
@@ -170,23 +192,30 @@ class _Hashed:
         return True
 
     def observe(
-        self, x: NDArray[Any], unit_axis: int, threshold: float, dtype: str | None, ids: Counts, wanted: Counts
+        self,
+        x: NDArray[Any],
+        unit_axis: int,
+        threshold: float,
+        dtype: str | None,
+        ids: Counts,
+        wanted: Counts,
+        strata: Counts,
     ) -> tuple[bool, Words, int] | None:
         """Pack and count; None where `x` must be copied first."""
         from . import cpu
 
-        walk = cpu.walk_of(x, unit_axis, threshold, dtype)
+        samples = len(ids)
+        walk = cpu.walk_of(x, unit_axis, threshold, dtype, samples)
         if walk is None:
             return None
-        units, inner, bounds, m, group = walk
-        samples = len(x)
+        units, inner, bounds, versions, m, group = walk
         if self.scratch.size < group * m * self.words:
             self.scratch = np.empty(group * m * self.words, np.uint64)
         kept = np.empty((len(wanted) * m, self.words), np.uint64)
         if self.epoch + samples >= 2**32:
             self.entries[: self.used, -1], self.epoch = 0, 1
-        what = (x.__array_interface__["data"][0], units, inner, *bounds, self.scratch, group, m)
-        whose = (wanted, kept, self.words, even_offsets(group, m), ids, self.epoch)
+        what = (x.__array_interface__["data"][0], units, inner, *bounds, versions, self.scratch, group, m)
+        whose = (wanted, kept, self.words, even_offsets(group, m), ids, strata, self.epoch)
         first, row, clean = 0, 0, True
         while first < samples:
             first, row, self.used, probe, fine, _ = cpu.observe(

@@ -14,5 +14,5 @@ from ._moments import Moments as Moments
 from ._moments import UnitMoments as UnitMoments
 from ._rows import PackedRows as PackedRows
 from ._rows import RowsKept as RowsKept
-from ._state_table import StateCounts as StateCounts
+from ._state_counts import StateCounts as StateCounts
 from ._state_table import StateTable as StateTable

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,10 @@ class AbstractTally(abc.ABC, Generic[T]):
     `add` and `merge` may reuse the memory of their left value: do not use it afterwards.
     """
 
-    grid: ClassVar[bool] = False
-    """Whether it tells the transformed versions of a sample apart; to others they are so many more positions of one sample."""
+    @property
+    def grid(self) -> bool:
+        """Whether it tells the transformed versions of a sample apart; to others they are so many more positions of one sample."""
+        return False
 
     @abc.abstractmethod
     def read(self, activations: Activations) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,10 @@ class GridDistances(AbstractTally[Distances]):
     """
 
     aligned: bool = False
-    grid: ClassVar[bool] = True
+
+    @property
+    def grid(self) -> bool:
+        return True
 
     def read(self, activations: Activations) -> dict[str, Any]:
         a = activations

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,12 +175,15 @@ class GridMoments(AbstractTally[Grid]):
     pool: Pool | None = None
     aligned: bool = False
     strata: Literal["label"] | None = None
-    grid: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_flavour(self.flavour)
         if self.pool not in (None, *get_args(Pool)):
             raise DataError(f"pool={self.pool!r}: choose None, 'mean', 'max' or 'sum'.")
+
+    @property
+    def grid(self) -> bool:
+        return True
 
     def covers(self, other: AbstractTally[Any]) -> bool:
         """Whether this value answers whatever the other would: deviations need more than variances do."""

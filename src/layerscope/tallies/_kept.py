@@ -1,6 +1,7 @@
 """A bounded, order-free choice of samples whose packed states are kept: what standard errors will be computed from."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,7 +18,10 @@ LAST = 0xFFFFFFFFFFFFFFFF
 
 
 class Kept(NamedTuple):
-    """Samples with their packed rows, in key order: sample g has the `sizes[g]` rows that follow those of the samples before it."""
+    """Samples with their packed rows, in key order: sample g has the `sizes[g]` rows that follow those of the samples before it.
+
+    Where states are counted by stratum, the stratum is the last word of a row.
+    """
 
     keys: NDArray[np.uint64]
     ids: NDArray[np.int64]
@@ -49,11 +53,13 @@ class KeptSamples:
     The shortest prefix of that order with `SAMPLES` samples and `ROWS` rows: the prefix of a union is made of members of the
     prefixes of its parts, so any split and any order of the stream keep the same samples.  Samples that repeat are all kept.
     Candidates are gathered in `parts` and sifted when they have become as many as what is kept, so a batch costs what it adds.
+    `crossed`: the same samples come again in every stratum, and are then one of the `SAMPLES`.
     """
 
     parts: list[Kept] = field(default_factory=list[Kept])
     last: int = LAST
     waiting: int = 0
+    crossed: bool = False
 
     def offer(self, rows: NDArray[np.uint64], offsets: NDArray[np.int64], samples: Samples) -> None:
         """Keep those samples of a batch that come early enough.  Sample g has rows[offsets[g] : offsets[g + 1]]."""
@@ -94,7 +100,8 @@ class KeptSamples:
             return Kept(nothing.view(np.uint64), nothing, nothing, np.empty((0, 0), np.uint64))
         keys, ids, sizes, rows = (np.concatenate(column) for column in zip(*self.parts, strict=True))
         order = np.lexsort((ids, keys))
-        enough = np.flatnonzero((np.arange(1, len(order) + 1) >= SAMPLES) & (np.cumsum(sizes[order]) >= ROWS))
+        another = np.r_[True, np.diff(keys[order]) > 0] if self.crossed else np.ones(len(order), np.bool_)
+        enough = np.flatnonzero((np.cumsum(another) >= SAMPLES) & (np.cumsum(sizes[order]) >= ROWS))
         if enough.size:  # whole groups of equal keys stay or go together, or the order of the stream would decide
             self.last = int(keys[order[enough[0]]])
             order = order[: np.searchsorted(keys[order], np.uint64(self.last), side="right")]
@@ -117,19 +124,34 @@ class KeptSamples:
         return self.listing() == other.listing()
 
     def pairs(self, states: Words) -> Pairs:
-        """What each kept sample counts in a table whose different `states` these are, ascending.
+        """What each kept sample counts in a table whose different `states` these are, ascending; strata are left aside.
 
         **Raises:** `FileFormatError` where the table does not hold a kept row.
         """
         kept = self.sifted()
-        at = places(states, kept.rows)
-        if len(at) and not (len(states) and (states[at] == kept.rows).all()):
+        rows = kept.rows[:, : states.shape[1]]
+        at = places(states, rows)
+        if len(at) and not (len(states) and (states[at] == rows).all()):
             raise FileFormatError(
                 "kept samples: a state of theirs is missing in the table they come from. The file is damaged."
             )
         whose = np.repeat(np.arange(len(kept.ids)), kept.sizes)
         key, c = np.unique(whose * max(1, len(states)) + at, return_counts=True)
         return Pairs(key // max(1, len(states)), key % max(1, len(states)), c)
+
+    def within(self, strata: Sequence[int]) -> "KeptSamples":
+        """What is kept of these strata, without the stratum: each sample once for every stratum in which it has rows."""
+        kept, found = self.sifted(), KeptSamples()
+        if not len(kept.keys):
+            return found
+        whose, of = np.repeat(np.arange(len(kept.keys)), kept.sizes), kept.rows[:, -1].view(np.int64)
+        here = np.flatnonzero(np.isin(of, strata))
+        whose, of = whose[here], of[here]
+        begin = np.flatnonzero(np.r_[True, (whose[1:] != whose[:-1]) | (of[1:] != of[:-1])][: len(here)])
+        sizes = np.diff(np.r_[begin, len(here)])
+        rows = np.ascontiguousarray(kept.rows[here, :-1])
+        found.parts = [Kept(kept.keys[whose[begin]], kept.ids[whose[begin]], sizes, rows)] if len(here) else []
+        return found
 
     @property
     def repeated(self) -> int:

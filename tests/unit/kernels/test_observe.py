@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from layerscope._errors import ShapeError
 from layerscope.kernels import Table, pack, reference
 
 LAYOUTS = {
@@ -59,6 +60,29 @@ def test_layouts_and_types(layout: str, kind: str) -> None:
     table, kept, finite = observed(x, axis, ids, wanted, 3)
     assert finite
     check_observe(table, kept, x, axis, ids, wanted)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("versions", [1, 3])
+def test_the_stratum_is_one_more_word(layout: str, versions: int) -> None:
+    """Any stratum, negative ones too; with several versions of a sample each has its own, and the sample is still one."""
+    rng = np.random.default_rng(5)
+    x, axis = LAYOUTS[layout](rng, 8 * versions)
+    x, ids = x.astype(np.float32), rng.permutation(8).astype(np.int64)
+    strata = rng.integers(-2, 3, len(x))
+    strata.flags.writeable = False
+    table, kept = Table(-(-x.shape[axis] // 64) + 1), []
+    for part in np.array_split(np.arange(8), 3):
+        here = slice(part[0] * versions, (part[-1] + 1) * versions)
+        kept.append(table.observe(x[here], axis, 0.25, None, ids[part], np.arange(len(part)), strata[here])[1])
+    words, _ = reference.pack(x, axis, 0.25)
+    keyed = np.c_[words, np.repeat(strata, len(words) // len(x)).view(np.uint64)]
+    m = len(words) // 8
+    for mine, theirs in zip(table.records(), reference.count(keyed, np.arange(9) * m, ids), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_array_equal(np.concatenate(kept), keyed)
+    with pytest.raises(ShapeError, match="strata for"):
+        table.observe(x, axis, 0.25, None, ids, ids[:0], strata[1:])
 
 
 @given(st.data())
