@@ -1,35 +1,35 @@
-"""What a traced program has to read: one walk over its layers and operations, in the order in which they run.
+"""What a forward has to read: one walk over its layers and operations, in the order in which they run.
 
-For frameworks that compile (JAX, TensorFlow, and Keras on them) a forward is a program, and shapes are all that is known of its values.
-Whoever reads the program says what happens (`opens`, `operation`, `closes`), in the names of `_operations`; the rules are those of PyTorch's
-trace, so equal networks are read at equal places.
+Whoever follows the forward, while it runs (PyTorch) or as a program (JAX, TensorFlow), says what happens: `opens`, `operation`, `closes`, in the
+names of `_operations`. The rules are here, once, so equal networks are read at equal places in every framework.
 """
 
-import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .._site import Axes, Site
 from . import _operations as ops
+from ._axes import Placed, placed
 from ._flow import Flow, Numbers
 from ._layer import Layer, Layers, Role
 from ._select import default_choice
 
-AT_ZERO = {name: 0.5 for name in ("sigmoid", "expit", "special_expit", "hardsigmoid")} | {
-    "softplus": math.log(2.0),
-    "logsigmoid": -math.log(2.0),
-    "log_sigmoid": -math.log(2.0),
-}
-"""What the nonlinearities of `ops.BY_ZERO` give for 0."""
-
 
 class Value(NamedTuple):
-    """A tensor of a program: what tells it from others, its shape with samples in it, and its dtype by name ("float32")."""
+    """A tensor of a forward.
+
+    **Fields:** `key` what tells it from others; `shape` with samples in it; `dtype` by name ("float32"); `version` how often its memory was
+    written; `unfit` why the framework cannot show its values, empty when it can; `mixed` whether samples share their axis with something
+    else, where the framework knows.
+    """
 
     key: Hashable
     shape: tuple[int, ...]
     dtype: str
+    version: int = 0
+    unfit: str = ""
+    mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Kind:
     ("conv", "linear", "batch_norm", "relu", "dropout", …), empty where one has to look inside; `activation` the nonlinearity it applies to
     its result, as functions are named, empty for none; `unit` axis of its output, None where the values it is given decide;
     `args` of that function where they say what it does (`threshold`, `clamp`); `parts` whether layers inside are listed too;
-    `sequence_first` whether samples are on axis 1.
+    `sequence_first` whether it takes samples on axis 1, None where it does not say.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Kind:
     unit: int | None = None
     args: tuple[Any, ...] = ()
     parts: bool = True
-    sequence_first: bool = False
+    sequence_first: bool | None = None
 
 
 @dataclass
@@ -68,15 +68,25 @@ class _Frame:
 
 
 class Graph:
-    """Records one traced forward.
+    """Records one forward.
 
-    **Arguments:** `samples` the size of the batch, None where it is unknown; `inputs` lists the inputs of layers too.
-    `keys` says which value of the program each site has.
+    **Arguments:** `samples` the size of the batch, None where it is unknown; `inputs` lists the inputs of layers too; `numbers` where the
+    forward began before the recording did; `channels` where units lie if nothing says so; `seen` is called with every layer that can be read
+    and its value, at the moment it is there.
+    `keys` says which value of the forward each site has.
     """
 
-    def __init__(self, samples: int | None = None, inputs: bool = False) -> None:
-        self.samples, self.inputs = samples, inputs
-        self.numbers = Numbers()
+    def __init__(
+        self,
+        samples: int | None = None,
+        inputs: bool = False,
+        *,
+        numbers: Numbers | None = None,
+        channels: Literal["first", "last"] = "last",
+        seen: Callable[[Layer, Value], None] | None = None,
+    ) -> None:
+        self.samples, self.inputs, self.channels, self.seen = samples, inputs, channels, seen
+        self.numbers = numbers or Numbers()
         self.layers: dict[Site, Layer] = {}
         self.keys: dict[Site, Hashable] = {}
         self._flows: dict[Hashable, Flow] = {}
@@ -87,13 +97,17 @@ class Graph:
         self._twins: dict[Site, Site] = {}
         self._inside: dict[Site, Site] = {}
 
-    # --- ends of the program -----------------------------------------------------------------------------------------------------
+    # --- ends of the forward -----------------------------------------------------------------------------------------------------
 
     def given(self, values: Iterable[Value], sample: int = 0) -> None:
         """What the model is given: samples on axis `sample`, where the sizes agree."""
         for value in values:
             fits = len(value.shape) > sample and self.samples in (None, value.shape[sample])
             self._flows[value.key] = Flow(sample=sample if fits else None)
+
+    def knows(self, value: Value) -> bool:
+        """Whether anything was said of a value."""
+        return value.key in self._flows
 
     def constant(self, values: Iterable[Value]) -> None:
         """What does not depend on the model's input: parameters, buffers, literals."""
@@ -121,6 +135,10 @@ class Graph:
             frame.sites.append(Site(path, frame.call, "in", part))
             self._record(frame.sites[-1], kind, flow, value, flow.role)
         return frame.call
+
+    def failed(self) -> None:
+        """The innermost layer call raised."""
+        self._frames.pop()
 
     def closes(self, outputs: Sequence[Value]) -> None:
         """The innermost layer call is through."""
@@ -150,7 +168,7 @@ class Graph:
         if kind.unit is not None:
             flow = replace(flow, unit=kind.unit % max(1, len(value.shape)))
         if flow.sample is None and not flow.mixed:
-            flow = replace(flow, sample=1 if kind.sequence_first and len(value.shape) > 2 else 0)
+            flow = replace(flow, sample=0)
         if kind.activation:
             after = ops.role_of(kind.activation, kind.args, {}, weighted=True)
             if after in (Role.NONLINEARITY, Role.SOFTMAX):
@@ -158,7 +176,7 @@ class Graph:
                 forms: frozenset[Site] = frozenset()
                 if ops.keeps_logits(kind.activation, after, one_head=True) and (weighs or flow.forms):
                     forms = (frozenset[Site]() if weighs else flow.forms) | frozenset({site})
-                threshold = _threshold(kind.activation, after)
+                threshold = ops.threshold_of(kind.activation, after)
                 flow = replace(flow, role=after, pending=frozenset(), forms=forms, threshold=threshold, same=None)
         elif flow.role is Role.WEIGHT:
             flow = replace(flow, pending=frozenset({site}), forms=frozenset({site}))
@@ -169,32 +187,41 @@ class Graph:
 
     def _output(self, frame: _Frame, part: int, value: Value) -> None:
         """The result of a layer that was looked into."""
-        flow = self._flows.get(value.key) or Flow(owner=frame.number)
+        flow = self._flows.get(value.key) or Flow(sample=self._sequence(value), owner=frame.number)
         site = Site(frame.path, frame.call, "out", part)
         role = flow.role if flow.owner == frame.number else Role.RESHAPE
         if frame.has_layers:
             role = Role.CONTAINER
         elif role in (Role.OTHER, Role.RESHAPE) and flow.owner == frame.number and frame.weighs:
             role = Role.WEIGHT
-        if role in (Role.NONLINEARITY, Role.SOFTMAX) and (old := self._function_of(frame, flow)) is not None:
+        if role in (Role.NONLINEARITY, Role.SOFTMAX) and (old := self._function_of(frame, flow, value)) is not None:
             del self.layers[old]  # the layer is that function
             self.keys.pop(old, None)
             forms = flow.forms - {old} | frozenset({site} if old in flow.forms else ())
             flow = replace(flow, forms=forms, same=None)
         if frame.kind.unit is not None:
             flow = replace(flow, unit=frame.kind.unit % max(1, len(value.shape)))
+        if role is Role.RECURRENT and frame.kind.sequence_first is not None and len(value.shape) == 3:
+            sequence_first = frame.kind.sequence_first or part > 0  # the last states come layer by layer
+            flow = replace(flow, unit=2, sample=1 if sequence_first else 0, mixed=False)
         if role is Role.WEIGHT:
             flow = replace(flow, pending=frozenset({site}), forms=frozenset({site}))
+        flow = replace(flow, mixed=flow.mixed or value.mixed)
         self._flows[value.key] = self._record(site, frame.kind, flow, value, role, leaf=not frame.has_layers)
 
-    def _function_of(self, frame: _Frame, flow: Flow) -> Site | None:
+    def _function_of(self, frame: _Frame, flow: Flow, value: Value) -> Site | None:
         """The function inside this layer whose result is the layer's own output."""
         site, prefix = flow.same, f"{frame.path}." if frame.path else ""
         inside = site is not None and site.path.startswith(prefix) and site.path.endswith("()")
         mine = inside and "." not in site.path[len(prefix) :]  # type: ignore[union-attr]
-        return site if mine and site in self.layers else None
+        return site if mine and site in self.layers and value.version == flow.version else None
 
     # --- operations --------------------------------------------------------------------------------------------------------------
+
+    def numbered(self, name: str) -> Site:
+        """The site that this use of a function would be."""
+        path = self._frames[-1].path if self._frames else ""
+        return Site(f"{path}.{name}()".lstrip("."), self.numbers.next(path, name) if ops.counts(name) else 0)
 
     def operation(
         self,
@@ -206,27 +233,35 @@ class Graph:
         unit: int | None = None,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
+        site: Site | None = None,
+        places: Callable[[Flow, tuple[int, ...], tuple[int, ...]], Placed] | None = None,
+        at_zero: Callable[[], float] | None = None,
     ) -> Site | None:
-        """One operation of the program, by its name in `_operations`; gives its site where it is one.
+        """One operation of the forward, by its name in `_operations`; gives its site where it is one.
 
         `went` says where the axes of the first input that varies are in the output (transpose, sums, broadcasts); without it equal ranks
         keep their axes. `unit` is the axis of the output that holds units, where the operation itself says so (a convolution).
-        `args`, `kwargs` of the function where they matter: the lower end of a clamp, whether a dropout drops.
+        `args`, `kwargs` of the function where they matter: the lower end of a clamp, whether a dropout drops. `site` where it was numbered
+        before it ran. `places` is a framework's own rule for the axes of a result, `at_zero` what it gives for 0.
         """
         if any(frame.kind.does for frame in self._frames):
             self._through(inputs, outputs)
             return None
-        path = self._frames[-1].path if self._frames else ""
-        site = Site(f"{path}.{name}()".lstrip("."), self.numbers.next(path, name) if ops.counts(name) else 0)
+        site = site or self.numbered(name)
         flows = [(self._flow(value), value.shape) for value in inputs]
-        sources = [(flow, shape) for flow, shape in flows if not flow.constant]
+        sources = [(self._unwritten(value), value.shape) for value in inputs if not self._flow(value).constant]
         if self._frames and 0 < len(sources) < len(flows) and ops.weighs(name):
             self._frames[-1].weighs = True
-        for value in outputs:
+        for part, value in enumerate(outputs):
             if not sources:
                 self._flows[value.key] = Flow(constant=True)
                 continue
-            flow = self._after(name, sources, value, went, unit, args, kwargs or {})
+            flow = self._after(name, sources, value, went, unit, args, kwargs or {}, places, at_zero)
+            if part and name == "multi_head_attention_forward":  # how much each place attends to each
+                flow = replace(flow, sample=0)
+            elif name in ops.WRITES:  # the axes are those of what was written into
+                into = flows[0][0]
+                flow = replace(flow, unit=into.unit, sample=into.sample, mixed=into.mixed)
             if flow.role in (Role.NONLINEARITY, Role.SOFTMAX):
                 flow = replace(flow, forms=flow.forms | {site} if flow.forms else flow.forms)
                 flow = self._record(site, Kind(f"F.{name}"), flow, value, flow.role)
@@ -248,8 +283,10 @@ class Graph:
         unit: int | None = None,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] = {},
+        places: Callable[[Flow, tuple[int, ...], tuple[int, ...]], Placed] | None = None,
+        at_zero: Callable[[], float] | None = None,
     ) -> Flow:
-        """What becomes of a tensor in a function; the rules of PyTorch's trace."""
+        """What becomes of a tensor in a function."""
         if not sources:
             return Flow(constant=True)
         rank = len(value.shape)
@@ -257,7 +294,12 @@ class Graph:
         first, shape = next((pair for pair in known if len(pair[1]) == rank), known[0])
         pending = frozenset[Site]().union(*(flow.pending for flow, _ in sources))
         role = ops.role_of(name, args, kwargs, weighted=bool(pending))
-        at, sample, mixed = _axes(name, went, first, shape, value.shape, args, kwargs)
+        if places is not None:
+            at, sample, mixed = places(first, shape, value.shape)
+        else:
+            at, sample, mixed = placed(name, went, first, shape, value.shape, args, kwargs)
+        if sample is None and not mixed:
+            sample = self._sequence(value)
         owner = self._frames[-1].number if self._frames else -1
         flow = Flow(role, owner, at if unit is None else unit % max(1, rank), sample, mixed)
         if role in (Role.NONLINEARITY, Role.RECURRENT):
@@ -268,11 +310,11 @@ class Graph:
         if ops.keeps_logits(name, role, one_head=len(heads) == 1):
             flow = replace(flow, forms=frozenset[Site]().union(*(source.forms for source, _ in sources)))
         if name in ops.SAME or (role is Role.DROPOUT and not ops.drops(args, kwargs)):
-            flow = replace(flow, same=first.same)
+            flow = replace(flow, same=first.same, version=value.version)
         if role in (Role.RESHAPE, Role.DROPOUT, Role.POOL):
             flow = replace(flow, threshold=first.threshold)
         if role in (Role.NONLINEARITY, Role.SOFTMAX):
-            flow = replace(flow, threshold=_threshold(name, role))
+            flow = replace(flow, threshold=ops.threshold_of(name, role, at_zero))
         return flow
 
     # --- lines -------------------------------------------------------------------------------------------------------------------
@@ -280,13 +322,27 @@ class Graph:
     def _flow(self, value: Value) -> Flow:
         return self._flows.get(value.key, Flow())
 
+    def _unwritten(self, value: Value) -> Flow:
+        """The flow of a value; where its memory was written since, it is no other site's values any more."""
+        flow = self._flow(value)
+        return flow if flow.version == value.version else replace(flow, same=None)
+
+    def _sequence(self, value: Value) -> int | None:
+        """1 inside layers that take sequences before samples, else unknown."""
+        sequence_first = any(frame.kind.sequence_first for frame in self._frames)
+        return 1 if sequence_first and len(value.shape) == 3 else None
+
+    def _by_rank(self, rank: int) -> int:
+        """Where units lie if nothing says so: after the samples, or at the end."""
+        return 1 if self.channels == "first" and rank != 3 else rank - 1
+
     def _record(self, site: Site, kind: Kind, flow: Flow, value: Value, role: Role, *, leaf: bool = True) -> Flow:
         """List one place; gives the flow of a value that is the same as at this place."""
         shape, note = value.shape, ""
         sample = 0 if flow.sample is None or flow.sample >= len(shape) else flow.sample
         unit = flow.unit
         if unit is None or unit >= len(shape) or unit == sample:
-            unit, note = len(shape) - 1, "unit axis by rank, override with axes="
+            unit, note = self._by_rank(len(shape)), "unit axis by rank, override with axes="
             unit = 0 if unit == sample else unit
         unfit = self._unfit(value, sample, flow)
         if unfit:
@@ -298,13 +354,17 @@ class Graph:
             bases=kind.bases,
         )  # fmt: skip
         self.layers[site], self.keys[site] = layer, value.key
-        like = self.layers.get(flow.same) if flow.same is not None else None
+        like = self.layers.get(flow.same) if flow.same is not None and flow.version == value.version else None
         if like is not None and (like.shape, like.axes, like.dtype) == (layer.shape, layer.axes, layer.dtype):
             self._twins[site] = self._twins.get(like.site, like.site)
-        return flow if like is not None else replace(flow, same=site)
+        if self.seen is not None and not layer.unfit:
+            self.seen(layer, value)
+        return flow if like is not None else replace(flow, same=site, version=value.version)
 
     def _unfit(self, value: Value, sample: int, flow: Flow) -> str:
         """Why a place cannot be read at all; empty when it can."""
+        if value.unfit:
+            return value.unfit
         if len(value.shape) < 2:
             return "no unit axis: a number per sample" if value.shape else "a single number"
         if "complex" in value.dtype:
@@ -318,38 +378,3 @@ class Graph:
         if value.shape[sample] != self.samples:
             return f"axis {sample} has {value.shape[sample]} entries for {self.samples} samples: say axes={{…}}"
         return ""
-
-
-def _threshold(name: str, role: Role) -> float | None:
-    return None if role is Role.SOFTMAX else AT_ZERO[name] if name in ops.BY_ZERO else 0.0
-
-
-def _axes(
-    name: str,
-    went: Sequence[ops.Went | None] | None,
-    source: Flow,
-    old: tuple[int, ...],
-    new: tuple[int, ...],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> tuple[int | None, int | None, bool]:
-    """Unit axis, sample axis, and whether samples share theirs with something else, of an operation's result."""
-    rank, unit, sample, mixed = len(new), source.unit, source.sample, source.mixed
-    if went is None and name in ops.CUTS:
-        went = ops.regrouped(old, new)
-    elif went is None and name in ops.REDUCTIONS and rank != len(old):
-        went = ops.reduced(len(old), rank, args, kwargs)
-    if went is not None:
-        units, samples = (None if axis is None or axis >= len(went) else went[axis] for axis in (unit, sample))
-        if samples is not None:  # of an axis that samples share the first piece is theirs
-            mixed = not samples.alone or (mixed and samples.whole)
-        elif sample is not None:
-            mixed = True
-        return None if units is None else units.last, None if samples is None else samples.first, mixed
-    if rank != len(old):
-        sample = sample if sample == 0 and new[:1] == old[:1] else None
-    if name in ops.LAST:
-        unit = max(rank - 1, 0)
-    elif rank != len(old):
-        unit = None
-    return unit, sample, mixed

@@ -3,7 +3,8 @@
 Functions are known by name, never by class of layer, so a stranger's activation module is recognised by the `gelu` it calls.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,12 @@ SIGN_OF_WEIGHTS = frozenset("sin erf atan arctan sign heaviside".split())
 """The same, where they follow a weight layer; elsewhere they are positions, angles or features."""
 BY_ZERO = frozenset("sigmoid expit special_expit hardsigmoid logsigmoid log_sigmoid softplus".split())
 """Nonlinearities whose units fire above the value they give for 0: 0.5, ln 2, … as the framework rounds it."""
+AT_ZERO = {name: 0.5 for name in ("sigmoid", "expit", "special_expit", "hardsigmoid")} | {
+    "softplus": math.log(2.0),
+    "logsigmoid": -math.log(2.0),
+    "log_sigmoid": -math.log(2.0),
+}
+"""That value, before rounding."""
 CLAMPS = {"clamp": "min", "clip": "min", "clamp_min": "min", "threshold": "value"}
 """A ReLU where their lower value, an argument of this name or the second one (the third of `threshold`), is 0."""
 
@@ -86,6 +93,15 @@ def role_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], weighte
     if "pool" in name or name in ("interpolate", "upsample"):
         return Role.POOL
     return Role.DROPOUT if "dropout" in name else Role.OTHER
+
+
+def threshold_of(name: str, role: Role, at_zero: Callable[[], float] | None = None) -> float | None:
+    """Above which value units fire after a nonlinearity; `at_zero` gives what a framework's own function gives for 0."""
+    if role is Role.SOFTMAX:
+        return None
+    if name not in BY_ZERO:
+        return 0.0
+    return AT_ZERO[name] if at_zero is None else at_zero()
 
 
 def weighs(name: str) -> bool:

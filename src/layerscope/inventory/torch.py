@@ -1,38 +1,25 @@
-"""Watch one eager forward pass of a PyTorch model and list every place that can be read.
+"""Follow one eager forward pass of a PyTorch model, and say what happens in it to the recorder that lists every place that can be read.
 
-A trace is told of every call of a module and of every torch function (`probes.hooks` does that).
-Each tensor that depends on the model's input carries a short history (`Flow`): which axis holds its units and which its samples, which
-weight layers it comes from, and of which site it is only another form.
+A trace is told of every call of a module and of every torch function (`probes.hooks` does that).  Here is what is PyTorch's own: what
+functions are called, where views put the axes, which tensors nobody can look into.
 """
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
-from .._site import Axes, Site
+from .._site import Site
 from . import _operations as ops
+from ._axes import Placed, moved, placed
 from ._flow import Flow, Numbers
-from ._layer import Layer, Layers, Role
-from ._select import default_choice
-
-
-@dataclass
-class _Frame:
-    """One running call of a module; `outside` the exception that was being handled when it began, `weighs` whether its own code
-    multiplied by weights."""
-
-    path: str
-    module: torch.nn.Module
-    number: int
-    call: int
-    outside: BaseException | None
-    has_layers: bool = False
-    weighs: bool = False
-    inputs: list[Site] = field(default_factory=list)
+from ._graph import Graph, Kind, Value
+from ._layer import Layer, Layers
 
 
 class Trace:
@@ -50,215 +37,96 @@ class Trace:
         inputs: bool = False,
         numbers: Numbers | None = None,
     ) -> None:
-        self.samples, self.seen, self.inputs = samples, seen, inputs
-        self.numbers = numbers or Numbers()
-        self.layers: dict[Site, Layer] = {}
-        self.values: dict[Site, Any] = {}
-        self.ran: set[tuple[str, int]] = set()
-        self._flows: Any = WeakIdKeyDictionary()
-        self._frames: list[_Frame] = []
-        self._entered = 0
-        self._activated: set[Site] = set()
-        self._final: set[Site] = set()
-        self._twins: dict[Site, Site] = {}
+        self.samples, self.values, self.ran = samples, dict[Site, Any](), set[tuple[str, int]]()
+        self._read = seen
+        self._graph = Graph(
+            samples, inputs, numbers=numbers, channels="first", seen=None if seen is None else self._seen
+        )
+        self._open: list[tuple[str, torch.nn.Module, BaseException | None]] = []
+        self._keys: Any = WeakIdKeyDictionary()
+        self._shown: dict[Any, torch.Tensor] = {}
+        self._tensors = 0
+
+    @property
+    def layers(self) -> Mapping[Site, Layer]:
+        """What was listed so far, in order."""
+        return self._graph.layers
 
     def given(self, inputs: Iterable[torch.Tensor]) -> None:
         """Say what the model is given: samples first, where the sizes agree."""
-        for tensor in inputs:
-            if self.samples is None or _shape(tensor)[:1] == (self.samples,):
-                self._flows[tensor] = Flow(sample=0)
+        self._graph.given(self._value(tensor) for tensor in inputs)
 
     def gave(self, output: Any) -> None:
         """Say what the model gave: which sites are only its logits."""
-        for tensor in tensors_in(output):
-            self._final |= self._flow(tensor).forms
+        self._graph.gave(self._value(tensor) for tensor in tensors_in(output))
 
     def found(self) -> Layers:
         """What was seen, in the order of the forward pass, with the default choice made."""
-        return default_choice(tuple(self.layers.values()), self._activated, self._final, self._twins)
-
-    # --- modules -----------------------------------------------------------------------------------------------------------------
+        return self._graph.found()
 
     def opens(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        """A module is called."""
-        if not self._frames:
+        """A module is called; `sys.exception()` is the one that was being handled before."""
+        tensors = list(tensors_in((args, kwargs)))
+        if not self._open:
             unclear = self.samples is None and _sequences_first(module)
-            new = [tensor for tensor in tensors_in((args, kwargs)) if tensor not in self._flows]
-            self.given(tensor for tensor in new if not (unclear and _may_be_sequences(tensor)))
-        for tensor in (*module._parameters.values(), *module._buffers.values()):
-            if tensor is not None and tensor not in self._flows:
-                self._flows[tensor] = Flow(constant=True)
-        self._entered += 1
-        frame = _Frame(path, module, self._entered, self.numbers.next(path), sys.exception())
-        self._frames.append(frame)
-        self.ran.add((path, frame.call))
-        if self.inputs:
-            for part, tensor in enumerate(tensors_in((args, kwargs))):
-                flow = self._flow(tensor)
-                frame.inputs.append(Site(path, frame.call, "in", part))
-                self._record(frame.inputs[-1], module, flow, tensor, flow.role)
+            new = [each for each in tensors if not self._graph.knows(self._value(each))]
+            self.given(each for each in new if not (unclear and _may_be_sequences(each)))
+        own = [
+            self._value(each) for each in (*module._parameters.values(), *module._buffers.values()) if each is not None
+        ]
+        self._graph.constant(value for value in own if not self._graph.knows(value))
+        self._open.append((path, module, sys.exception()))
+        with self._showing(tensors) as inputs:
+            self.ran.add((path, self._graph.opens(path, _kind(module), inputs)))
 
     def closes(self, path: str, module: torch.nn.Module, output: Any) -> None:
         """A module call is through, or raised."""
-        if not self._frames or self._frames[-1].module is not module or self._frames[-1].path != path:
+        if not self._open or self._open[-1][:2] != (path, module):
             return  # it never opened: a hook of the user raised before ours
-        frame = self._frames[-1]
-        try:
-            if sys.exception() is not frame.outside:
-                return
-            given = list(tensors_in(output))
-            for part, tensor in enumerate(given):
-                self._module_output(frame, part, tensor, isinstance(output, torch.nn.utils.rnn.PackedSequence))
-            if len(self._frames) > 1 and not (given and all(self._flow(t).constant for t in given)):
-                self._frames[-2].has_layers = True  # one that only prepares a weight makes no container
-            for part in frame.inputs if frame.has_layers else ():
-                self.layers[part] = replace(self.layers[part], leaf=False)
-        finally:
-            self._frames.pop()
-
-    def _module_output(self, frame: _Frame, part: int, tensor: torch.Tensor, packed: bool) -> None:
-        flow = self._flows.get(tensor) or Flow(sample=self._sample_axis(tensor), owner=frame.number)
-        site = Site(frame.path, frame.call, "out", part)
-        role = flow.role if flow.owner == frame.number else Role.RESHAPE
-        if frame.has_layers:
-            role = Role.CONTAINER
-        elif role in (Role.OTHER, Role.RESHAPE) and flow.owner == frame.number and frame.weighs:
-            role = Role.WEIGHT
-        if role in (Role.NONLINEARITY, Role.SOFTMAX) and (old := self._function_of(frame, flow, tensor)) is not None:
-            del self.layers[old]  # the module is that function
-            self.values.pop(old, None)
-            forms = flow.forms - {old} | ({site} if old in flow.forms else set())
-            flow = replace(flow, forms=forms, same=None)
-        if role is Role.RECURRENT and tensor.dim() == 3:
-            batch_first = bool(getattr(frame.module, "batch_first", False)) and part == 0
-            flow = replace(flow, unit=2, sample=0 if batch_first else 1, mixed=False)
-        if role is Role.WEIGHT:
-            flow = replace(flow, pending=frozenset({site}), forms=frozenset({site}))
-        flow = replace(flow, mixed=flow.mixed or packed)
-        self._flows[tensor] = self._record(site, frame.module, flow, tensor, role, leaf=not frame.has_layers)
-
-    def _flow(self, tensor: torch.Tensor) -> Flow:
-        return self._flows.get(tensor, Flow())
-
-    def _function_of(self, frame: _Frame, flow: Flow, tensor: torch.Tensor) -> Site | None:
-        """The function inside this module whose result is the module's own output."""
-        site, prefix = flow.same, f"{frame.path}." if frame.path else ""
-        inside = site is not None and site.path.startswith(prefix) and site.path.endswith("()")
-        mine = inside and "." not in site.path[len(prefix) :]  # type: ignore[union-attr]
-        return site if mine and site in self.layers and _version(tensor) == flow.version else None
-
-    def _sample_axis(self, tensor: torch.Tensor) -> int | None:
-        """1 inside modules that say `batch_first=False`, else unknown."""
-        sequence_first = any(getattr(frame.module, "batch_first", True) is False for frame in self._frames)
-        return 1 if sequence_first and tensor.dim() == 3 else None
-
-    # --- functions ---------------------------------------------------------------------------------------------------------------
+        *_, outside = self._open.pop()
+        if sys.exception() is not outside:
+            self._graph.failed()
+            return
+        packed = isinstance(output, torch.nn.utils.rnn.PackedSequence)
+        with self._showing(tensors_in(output), packed) as outputs:
+            self._graph.closes(outputs)
 
     def function(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[[], Any]) -> Any:
         """Run one torch function of the forward and note what becomes of its tensors."""
         name = name_of(func)
-        given = list(tensors_in((args, kwargs)))
-        flows = [(self._flow(tensor), _shape(tensor)) for tensor in given]
-        path = self._frames[-1].path if self._frames else ""
-        site = Site(f"{path}.{name}()".lstrip("."), self.numbers.next(path, name) if ops.counts(name) else 0)
+        given = [self._value(tensor) for tensor in tensors_in((args, kwargs))]
+        site = self._graph.numbered(name)
         result = run()
-        sources = [(flow, shape) for flow, shape in flows if not flow.constant]
-        if self._frames and 0 < len(sources) < len(flows) and ops.weighs(name):
-            self._frames[-1].weighs = True
-        for part, tensor in enumerate(tensors_in(args[0] if name == "__setitem__" else result)):
-            if sources:
-                flow = self._function_output(func, name, args, kwargs, sources, tensor, site)
-                if part and name == "multi_head_attention_forward":  # how much each place attends to each
-                    flow = replace(flow, sample=0)
-                elif name in ops.WRITES:  # the axes are those of what was written into
-                    into = flows[0][0]
-                    flow = replace(flow, unit=into.unit, sample=into.sample, mixed=into.mixed)
-                self._flows[tensor] = flow
-            elif given:
-                self._flows[tensor] = Flow(constant=True)
+        if given:  # what is made of nothing may come from anywhere
+            with self._showing(tensors_in(args[0] if name == "__setitem__" else result)) as outputs:
+                self._graph.operation(
+                    name, given, outputs, args=args, kwargs=kwargs, site=site,
+                    places=partial(_places, func, name, args, kwargs), at_zero=partial(_at_zero, func, args, kwargs),
+                )  # fmt: skip
         return result
 
-    def _function_output(
-        self, func: Any, name: str, args: Any, kwargs: Any, sources: list[tuple[Flow, tuple[int, ...]]], tensor: torch.Tensor, site: Site
-    ) -> Flow:  # fmt: skip
-        known = [pair for pair in sources if pair[0].unit is not None or pair[0].sample is not None] or sources
-        first, shape = next((pair for pair in known if len(pair[1]) == tensor.dim()), known[0])
-        pending = frozenset[Site]().union(*(flow.pending for flow, _ in sources))
-        role = ops.role_of(name, args, kwargs, weighted=bool(pending))
-        unit, sample, mixed = _axes(func, name, args, kwargs, first, shape, tensor)
-        if sample is None and not mixed:
-            sample = self._sample_axis(tensor)
-        flow = Flow(role, self._frames[-1].number if self._frames else -1, unit, sample, mixed)
-        if role in (Role.NONLINEARITY, Role.RECURRENT):
-            self._activated |= pending
-        elif ops.waits(name, role, alone=len(sources) == 1):
-            flow = replace(flow, pending=pending)
-        heads = {frozenset(form.path for form in source.forms) for source, _ in sources}
-        if ops.keeps_logits(name, role, one_head=len(heads) == 1):
-            flow = replace(flow, forms=frozenset[Site]().union(*(source.forms for source, _ in sources)))
-        if name in ops.SAME or (role is Role.DROPOUT and not ops.drops(args, kwargs)):
-            flow = replace(flow, same=first.same, version=_version(tensor))
-        if role in (Role.RESHAPE, Role.DROPOUT, Role.POOL):
-            flow = replace(flow, threshold=first.threshold)
-        if role in (Role.NONLINEARITY, Role.SOFTMAX):
-            threshold = None if role is Role.SOFTMAX else _at_zero(func, args, kwargs) if name in ops.BY_ZERO else 0.0
-            flow = replace(flow, threshold=threshold, forms=flow.forms | {site} if flow.forms else flow.forms)
-            flow = self._record(site, name, flow, tensor, role)
-        return flow
+    @contextmanager
+    def _showing(self, tensors: Iterable[torch.Tensor], packed: bool = False) -> Iterator[list[Value]]:
+        """The values of tensors, which can be seen while the recorder is told of them."""
+        shown = list(tensors)
+        values = [self._value(tensor, packed) for tensor in shown]
+        self._shown = {value.key: tensor for value, tensor in zip(values, shown, strict=True)}
+        try:
+            yield values
+        finally:
+            self._shown = {}
 
-    # --- lines -------------------------------------------------------------------------------------------------------------------
-
-    def _record(
-        self, site: Site, of: torch.nn.Module | str, flow: Flow, tensor: torch.Tensor, role: Role, *, leaf: bool = True
-    ) -> Flow:
-        """List one place; gives the flow of a tensor that has the values of this place."""
-        shape, note = _shape(tensor), ""
-        sample = 0 if flow.sample is None or flow.sample >= len(shape) else flow.sample
-        unit = flow.unit
-        if unit is None or unit >= len(shape) or unit == sample:
-            unit, note = (1 if len(shape) == 2 or len(shape) > 3 else 2), "unit axis by rank, override with axes="
-            unit = 0 if unit == sample else unit
-        unfit = self._unfit(tensor, shape, sample, flow)
-        if unfit:
-            note = ""
-        elif flow.mixed:
-            note = "; ".join(filter(None, (note, "samples and positions share an axis: each row counts as a sample")))
-        kind, bases = (f"F.{of}", ()) if isinstance(of, str) else _class_of(of)
+    def _value(self, tensor: torch.Tensor, packed: bool = False) -> Value:
+        if tensor not in self._keys:
+            self._tensors += 1
+            self._keys[tensor] = self._tensors
         dtype = str(tensor.dtype).removeprefix("torch.")
-        layer = Layer(
-            site, kind, role, shape, dtype, Axes(unit, sample), flow.threshold, leaf, note=note, bases=bases,
-            unfit=unfit,
-        )  # fmt: skip
-        self.layers[site] = layer
-        like = self.layers.get(flow.same) if flow.same is not None and _version(tensor) == flow.version else None
-        if like is not None and (like.shape, like.axes, like.dtype) == (layer.shape, layer.axes, layer.dtype):
-            self._twins[site] = self._twins.get(like.site, like.site)
-        if self.seen is not None and not layer.unfit:
-            with torch._C.DisableTorchFunction():
-                self.values[site] = self.seen(layer, tensor)
-        return flow if like is not None else replace(flow, same=site, version=_version(tensor))
+        return Value(self._keys[tensor], _shape(tensor), dtype, _version(tensor), _unfit(tensor), packed)
 
-    def _unfit(self, tensor: torch.Tensor, shape: tuple[int, ...], sample: int, flow: Flow) -> str:
-        """Why a place cannot be read at all; empty when it can."""
-        if tensor.is_nested:
-            return "a nested tensor: its rows have no common shape"
-        if in_functorch(tensor):
-            return "it runs inside torch.func (vmap or grad), where values cannot be read"
-        if len(shape) < 2:
-            return "no unit axis: a number per sample" if shape else "a single number"
-        if tensor.is_complex():
-            return "complex values have no order"
-        if tensor.is_quantized:
-            return "quantized values"
-        if flow.constant:
-            return "does not depend on the model's input"
-        if self.samples is None:
-            return ""
-        if flow.mixed:
-            return f"its samples share axis {sample} with something else: say axes={{…}}"
-        if shape[sample] != self.samples:
-            return f"axis {sample} has {shape[sample]} entries for {self.samples} samples: say axes={{…}}"
-        return ""
+    def _seen(self, layer: Layer, value: Value) -> None:
+        assert self._read is not None
+        with torch._C.DisableTorchFunction():
+            self.values[layer.site] = self._read(layer, self._shown[value.key])
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
@@ -316,51 +184,50 @@ def _may_be_sequences(tensor: torch.Tensor) -> bool:
     return tensor.dim() == 3 or (tensor.dim() == 2 and not tensor.dtype.is_floating_point)
 
 
-def _class_of(module: torch.nn.Module) -> tuple[str, tuple[str, ...]]:
-    """Name and full names of the class and its bases, without what parametrisation puts in front."""
+def _kind(module: torch.nn.Module) -> Kind:
+    """Class and bases, without what parametrisation puts in front, and whether it takes sequences before samples."""
     classes = type(module).__mro__
     if torch.nn.utils.parametrize.is_parametrized(module):
         classes = classes[1:]
     own = classes[: classes.index(torch.nn.Module)]
-    return classes[0].__name__, tuple(f"{c.__module__}.{c.__qualname__}" for c in own)
+    batch_first = getattr(module, "batch_first", None)
+    bases = tuple(f"{c.__module__}.{c.__qualname__}" for c in own)
+    return Kind(classes[0].__name__, bases, sequence_first=None if batch_first is None else batch_first is False)
 
 
-def _axes(
-    func: Any, name: str, args: Any, kwargs: Any, source: Flow, shape: tuple[int, ...], out: torch.Tensor
-) -> tuple[int | None, int | None, bool]:
-    """Unit axis, sample axis, and whether samples share theirs with something else, of a function's result."""
-    rank, unit, sample, mixed = out.dim(), source.unit, source.sample, source.mixed
+def _unfit(tensor: torch.Tensor) -> str:
+    """Why nobody can look into a tensor; empty when one can."""
+    if tensor.is_nested:
+        return "a nested tensor: its rows have no common shape"
+    if in_functorch(tensor):
+        return "it runs inside torch.func (vmap or grad), where values cannot be read"
+    return "quantized values" if tensor.is_quantized else ""
+
+
+def _places(
+    func: Any, name: str, args: Any, kwargs: Any, source: Flow, old: tuple[int, ...], new: tuple[int, ...]
+) -> Placed:
+    """Where the axes of a source are in a function's result."""
+    rank = len(new)
     if name == "pack_padded_sequence":
         return 1, 0, True
     if name == "pad_packed_sequence":
         return 2, 0 if args[2] else 1, False
+    if name in ops.RECURRENT and source.mixed and rank == 3:  # what is left of a packed sequence is no sequence
+        return 2, 1, False
     if name in ops.SAME or name in ops.PARTS or name in ops.REDUCTIONS:
-        went = axes_went(func, name, args, kwargs, shape, _shape(out))
-        units, samples = (None if axis is None or axis >= len(went) else went[axis] for axis in (unit, sample))
-        if samples is not None:  # of an axis that samples share the first piece is theirs
-            mixed = not samples.alone or (mixed and samples.whole)
-        elif sample is not None:
-            mixed = True
-        return None if units is None else units.last, None if samples is None else samples.first, mixed
+        return moved(source, axes_went(func, name, args, kwargs, old, new))
     if name == "stack":
         at = int(kwargs.get("dim", args[1] if len(args) > 1 else 0)) % rank
-        return None if unit is None else unit + (unit >= at), None if sample is None else sample + (sample >= at), mixed
-    if name in ops.RECURRENT and mixed and rank == 3:  # what is left of a packed sequence is no sequence
-        return 2, 1, False
-    if rank != len(shape) and not name.startswith("embedding"):
-        sample = None
-    if name in ops.LAST:
-        unit = max(rank - 1, 0)
-    elif (
-        name.startswith("conv")
-        or name in ("batch_norm", "group_norm", "instance_norm")
-        or ("pool" in name and unit is None)
-    ):
+        return moved(source, [ops.Went(axis + (axis >= at), axis + (axis >= at)) for axis in range(len(old))])
+    if name.startswith("embedding"):
+        return rank - 1, source.sample, source.mixed
+    unit, sample, mixed = placed(name, None, source, old, new, args, kwargs)
+    pools = "pool" in name and unit is None
+    if pools or name.startswith("conv") or name in ("batch_norm", "group_norm", "instance_norm"):
         unit = 1
     elif name in ("layer_norm", "rms_norm") and unit is None:
         unit = rank - 1
-    elif rank != len(shape):
-        unit = None
     return unit, sample, mixed
 
 

@@ -208,3 +208,23 @@ def test_layers_print_and_index() -> None:
     text = repr(layers)
     assert "▶  relu#1" in text
     assert "5 of 15 sites are read by default" in text
+
+
+def test_a_view_of_memory_that_was_written_since_is_no_longer_the_site_before() -> None:
+    """`act` is written in place after a view of it was taken: a view of that view has other values than `act` had."""
+
+    def forward(m: Any, x: Any) -> Any:
+        fired = m.act(x)
+        view = fired.view(-1, 6)
+        fired.sub_(1.0)
+        return m.head(m.keep(view.view(-1, 6)))
+
+    model = Model(forward, act=nn.ReLU(), keep=nn.Identity(), head=nn.Linear(6, 2))
+    x = torch.randn(3, 6)
+    assert not ls.layers(model, x)["keep"].left_out.startswith("same values")
+    values = ls.activations(model, x, layers=["act", "keep"])
+    assert (values["keep"] == values["act"] - 1).all()
+    untouched = Model(
+        lambda m, x: m.head(m.keep(m.act(x).view(-1, 6))), act=nn.ReLU(), keep=nn.Identity(), head=nn.Linear(6, 2)
+    )
+    assert ls.layers(untouched, x)["keep"].left_out == "same values as act"
