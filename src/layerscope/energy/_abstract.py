@@ -11,6 +11,9 @@ from ._tree import show
 class AbstractLagrangian(abc.ABC):
     """A convex function of a state, and all that follows from it.
 
+    All is written in closed form, with automatic differentiation as the oracle of the tests.  Energies are computed from x without the difference
+    of two large numbers that the definition asks for, so they stay finite at |βx| = 1e4 wherever the limit is finite.
+
     A leaf says four things before any sum: elementwise, or with the axis it reduces kept at length 1.  `value`, `energy` and `dual` then sum
     over the last `rank` axes, which are one state, and keep the batch axes in front; without `rank` every axis is part of the state.
     """

@@ -8,8 +8,8 @@ from typing import Any, Self
 from ._abstract import AbstractLagrangian, AbstractSynapse, Shapes
 from ._alignment import refuse, times, wants
 from ._array import Array, beside, namespace
+from ._competing import LSoftmax
 from ._draw import normal
-from ._lagrangians import LSoftmax
 from ._synapses import spectral_norm
 from ._tree import Child, Parameter, announce, node
 

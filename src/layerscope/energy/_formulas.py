@@ -80,6 +80,15 @@ def log_sum_exp(z: Array, axis: int) -> Array:
     return top + xp.log(xp.sum(xp.exp(z - top), axis=axis, keepdims=True))
 
 
+def log_softmax(z: Array, axis: int) -> Array:
+    """ln of the shares e^z / Σ e^z along an axis."""
+    if framework(z) == "torch":
+        from .torch import log_softmax as fused
+
+        return fused(z, axis)
+    return z - log_sum_exp(z, axis)
+
+
 def everywhere(shape: tuple[int, ...]) -> float:
     """√n: the norm of an activation whose n units all reach 1."""
     return math.sqrt(math.prod(shape))

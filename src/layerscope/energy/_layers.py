@@ -11,19 +11,12 @@ import numpy as np
 from .._errors import ShapeError
 from ._abstract import AbstractLagrangian
 from ._array import Array, beside, checked, total
+from ._competing import LSoftmax
 from ._draw import normal, zeros
-from ._lagrangians import (
-    LExp,
-    LIdentity,
-    LLayerNorm,
-    LRelu,
-    LRepu,
-    LRexp,
-    LSigmoid,
-    LSoftmax,
-    LSphericalNorm,
-    LTanh,
-)
+from ._exponentials import LExp, LRexp
+from ._norms import LLayerNorm, LSphericalNorm
+from ._powers import LIdentity, LRelu, LRepu
+from ._saturating import LSigmoid, LTanh
 from ._tree import Child, Parameter, announce, node, show, with_leaves
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ._array import numbers
 from ._descent import Run
-from ._lagrangians import LSigmoid
+from ._saturating import LSigmoid
 
 if TYPE_CHECKING:
     from ._ham import HAM

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from .._errors import DataError, ShapeError
 from ._array import Array, beside, common_framework, framework, namespace, numbers
+from ._competing import LSoftmax
 from ._descent import Exact
 from ._ham import HAM
-from ._lagrangians import LSoftmax
 from ._layers import IdentityLayer
 from ._synapses import HiddenSynapse
 

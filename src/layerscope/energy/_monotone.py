@@ -2,7 +2,10 @@
 
 from .._errors import SiteError, nearest
 from ._abstract import AbstractLagrangian
-from ._lagrangians import LExp, LIdentity, LRelu, LSigmoid, LSoftmax, LTanh
+from ._competing import LSoftmax
+from ._exponentials import LExp
+from ._powers import LIdentity, LRelu
+from ._saturating import LSigmoid, LTanh
 
 MADE: dict[str, AbstractLagrangian] = {
     "identity": LIdentity(),

@@ -14,7 +14,7 @@ from ._descent import AbstractDescent
 from ._ham import HAM
 from ._tree import leaves, with_leaves
 
-__all__ = ["NAMESPACE", "Module", "draw", "log_sum_exp", "on_the_host"]
+__all__ = ["NAMESPACE", "Module", "draw", "log_softmax", "log_sum_exp", "on_the_host"]
 
 
 def on_the_host(value: torch.Tensor) -> NDArray[Any]:
@@ -26,6 +26,11 @@ def on_the_host(value: torch.Tensor) -> NDArray[Any]:
 def log_sum_exp(z: torch.Tensor, axis: int) -> torch.Tensor:
     """ln Σ e^z along an axis that stays with length 1, as one operation of PyTorch."""
     return torch.logsumexp(z, axis, keepdim=True)
+
+
+def log_softmax(z: torch.Tensor, axis: int) -> torch.Tensor:
+    """ln of the shares e^z / Σ e^z along an axis, as one operation of PyTorch."""
+    return torch.log_softmax(z, axis)
 
 
 def draw(generator: torch.Generator, shape: tuple[int, ...], like: torch.Tensor | None = None) -> torch.Tensor:
