@@ -55,7 +55,7 @@ class View:
             return self._values[tally]
         for other, value in self._values.items():
             if other.covers(tally):
-                return value
+                return other.answer(value)
         there = ", ".join(map(repr, self._values)) or "nothing"
         raise SiteError(
             f"{self.site}: {tally!r} was not recorded; recorded are {there}. Ask for a measure that reads it: "

@@ -5,6 +5,8 @@ from ._abstract import fewest as fewest
 from ._abstract import to_numpy as to_numpy
 from ._distances import Distances as Distances
 from ._distances import GridDistances as GridDistances
+from ._firing import Firing as Firing
+from ._firing import GridFiring as GridFiring
 from ._grid import Grid as Grid
 from ._grid import GridMoments as GridMoments
 from ._grid import GridSums as GridSums
@@ -14,5 +16,10 @@ from ._moments import Moments as Moments
 from ._moments import UnitMoments as UnitMoments
 from ._rows import PackedRows as PackedRows
 from ._rows import RowsKept as RowsKept
+from ._sketch import SketchCounts as SketchCounts
+from ._sketch import StateSketch as StateSketch
+from ._sketch import sketched as sketched
 from ._state_counts import StateCounts as StateCounts
 from ._state_table import StateTable as StateTable
+from ._tail import Tail as Tail
+from ._tail import Tails as Tails

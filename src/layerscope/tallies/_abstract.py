@@ -28,6 +28,23 @@ class AbstractTally(abc.ABC, Generic[T]):
         """Whether it tells the transformed versions of a sample apart; to others they are so many more positions of one sample."""
         return False
 
+    @property
+    def grows(self) -> bool:
+        """Whether its value grows with the samples, and not only with the layer."""
+        return True
+
+    def first(self, samples: int) -> "AbstractTally[Any] | None":
+        """What must have been tallied of so many untransformed samples before this can begin; None where nothing must."""
+        return None
+
+    def prepared(self, value: T, first: Any) -> T:
+        """`value`, which has seen nothing, with what a value of `first` found out.
+
+        What it takes over belongs to the value: `init` stays the identity of `merge`, and two values that took over different things do
+        not merge.
+        """
+        return value
+
     @abc.abstractmethod
     def read(self, activations: Activations) -> dict[str, Any]:
         """Summarise one batch where it lives: traceable, with shapes fixed by the shape of the input.  Arrays by name."""
@@ -58,6 +75,10 @@ class AbstractTally(abc.ABC, Generic[T]):
     def covers(self, other: "AbstractTally[Any]") -> bool:
         """Whether this recipe's value answers whatever the other's would; then only this one is kept."""
         return self == other
+
+    def answer(self, value: T) -> Any:
+        """The value as a covered recipe's measures read it."""
+        return value
 
     def nbytes(self, value: T) -> int:
         """Bytes the value takes; a tally whose arrays are expensive to make says it without them."""
