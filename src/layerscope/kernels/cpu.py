@@ -482,6 +482,8 @@ def hash_of(state, w, seed):
     Both factors of every product hold the seed: a word equal to a constant cannot wipe out its neighbour under every seed."""
     if w == 1:
         return _fold(state[0] ^ seed, A) & HIGH
+    if w == 2:
+        return _fold(_fold(state[0] ^ seed, A) ^ state[1], B ^ seed) & HIGH
     j, left, right = 0, seed, seed ^ B
     while j + 3 < w:
         left = _fold(state[j] ^ A ^ right, state[j + 1] ^ left)
@@ -585,6 +587,8 @@ def _count(rows_at, w, offsets_at, ids_at, samples, row, sample, epoch, index_at
         count, here = min(BLOCK, n - row), _at(rows, row * w)
         if w == 1:  # a version of its own, with no loop over words
             done, used, steps = _number(here, 1, count, 1, tag, index, slots, shift, entries, width, used, seed)
+        elif w == 2:  # such as one word and a stratum
+            done, used, steps = _number(here, 2, count, 2, tag, index, slots, shift, entries, width, used, seed)
         else:
             done, used, steps = _number(here, w, count, w, tag, index, slots, shift, entries, width, used, seed)
         longest = max(longest, steps)
@@ -835,7 +839,7 @@ def _grid_into(address, like, r, T, D, seen, mean, m2, rows_var, rows_std):
 def _groups_into(address, like, r, T, D, picked, group, count, mean, m2, rows_var, rows_std):
     """See `reference.groups_into`: running means (Welford 1962), as a group gets a sample at a time."""
     x = nb.carray(_pointer(address, like), (r * T, D))
-    K, each = picked.size, 1 if m2.shape[1] == T else 0
+    K, S = picked.size, rows_var.shape[1]
     few, mu, ss = np.empty((T, K)), np.empty(K), np.empty(K)
     for i in range(r):
         g = group[i]
@@ -845,25 +849,30 @@ def _groups_into(address, like, r, T, D, picked, group, count, mean, m2, rows_va
             row, out = x[i * T + t], few[t]
             for k in range(K):
                 out[k] = row[picked[k]]
-        mu[:] = 0
-        ss[:] = 0
         for t in range(T):
-            row = few[t]
-            for k in range(K):
-                mu[k] += (row[k] - few[0, k]) / T
-        for t in range(T):
-            row, m, q = few[t], mean[g, t], m2[g, t * each]
-            for k in range(K):
-                e = (row[k] - few[0, k]) - mu[k]
-                ss[k] += e * e
+            row, m, q = few[t], mean[g, t], m2[g, t]
             for k in range(K):
                 e = row[k] - m[k]
                 m[k] += e * share
                 q[k] += e * (row[k] - m[k])
-        for k in range(K):
-            v = ss[k] / max(1, T - 1)
-            rows_var[g, k] += v
-            rows_std[g, k] += math.sqrt(v)
+        base = few[0]
+        for s in range(S):
+            step, n = 1 << s, (T + (1 << s) - 1) >> s
+            mu[:] = 0
+            ss[:] = 0
+            for t in range(0, T, step):
+                row = few[t]
+                for k in range(K):
+                    mu[k] += (row[k] - base[k]) / n
+            for t in range(0, T, step):
+                row = few[t]
+                for k in range(K):
+                    e = (row[k] - base[k]) - mu[k]
+                    ss[k] += e * e
+            for k in range(K):
+                v = ss[k] / max(1, n - 1)
+                rows_var[g, s, k] += v
+                rows_std[g, s, k] += math.sqrt(v)
 
 
 def grid_into(

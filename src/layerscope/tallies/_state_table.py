@@ -160,9 +160,13 @@ class StateTable(AbstractTally[StateCounts]):
         some = sizes > 0
         value.samples += int(np.count_nonzero(some))
         value.square_rows += int(np.dot(sizes, sizes))
-        for each in np.unique(strata[some]).tolist() if strata is not None else ():
-            mine = sizes[some & (strata == each)]
-            value.by_stratum[each] = added(value.by_stratum.get(each), (len(mine), int(np.dot(mine, mine))))
+        if strata is None or not some.any():
+            return
+        each, which, samples = np.unique(strata[some], return_inverse=True, return_counts=True)
+        squares = np.zeros(len(each), np.int64)
+        np.add.at(squares, which, np.square(sizes[some]))  # a weighted bincount would count in float64
+        for one, *more in zip(each.tolist(), samples.tolist(), squares.tolist(), strict=True):
+            value.by_stratum[one] = added(value.by_stratum.get(one), (more[0], more[1]))
 
     @staticmethod
     def _count_nonfinite(value: StateCounts, chunk: Chunk) -> None:

@@ -86,6 +86,8 @@ ADVERSARIES = {
     "and to the constant with the seed": np.stack(
         [0 * UP + np.uint64(0xA0761D6478BD642F ^ table.SEED), UP, 0 * UP, UP], 1
     ),
+    "first words equal to the seed": np.stack([0 * UP + np.uint64(table.SEED), UP], 1),
+    "few states in many strata": np.stack([UP % np.uint64(4), UP], 1),
     "one bit each": np.packbits(np.eye(4096, dtype=bool), axis=1, bitorder="little").view(np.uint64),
 }
 
