@@ -50,6 +50,7 @@ class Making:
             "seconds": seconds,
             "data": list(self.feed.notes),
             "transformations": [] if self.feed.transformations is None else list(self.feed.transformations.names),
+            "untransformed": None if self.feed.transformations is None else self.feed.transformations.identity,
         }
 
     def save_sometimes(self, walk: Walk, others: Mapping[str, Walk], batches: int, began: float) -> None:
