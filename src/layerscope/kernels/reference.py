@@ -198,16 +198,23 @@ def groups_into(
     rows_var: Sums,
     rows_std: Sums,
 ) -> None:
-    """The same sums for a few values, group by group of samples: what a jackknife over groups needs.
+    """The same sums for a few values, group by group of samples, and for nested choices of transformations.
 
     **Arguments:** `picked` (K,) numbers of the values; `group` (samples,) of every sample, below G; `count` (G,) samples of each group so
-    far, `mean` (G, T, K), `m2` (G, T or 1, K), `rows_var`, `rows_std` (G, K): changed in place.
+    far; `mean`, `m2` (G, T, K); `rows_var`, `rows_std` (G, S, K), where s takes every 2^s-th transformation from the first.  Changed in place.
     """
     few = x.reshape(-1, transformations, x.shape[1])[:, :, picked].astype(np.float64)
     for g in np.unique(group).tolist():
-        block = few[group == g].reshape(-1, len(picked))
-        grid_into(block, transformations, int(count[g]), mean[g], m2[g], rows_var[g], rows_std[g])
-        count[g] += len(block) // transformations
+        block, nothing = few[group == g], np.zeros(len(picked))
+        flat = block.reshape(-1, len(picked))
+        grid_into(flat, transformations, int(count[g]), mean[g], m2[g], nothing, nothing)
+        for s in range(rows_var.shape[1]):
+            rows = block[:, :: 2**s]
+            if rows.shape[1] > 1:
+                var = rows.var(axis=1, ddof=1)
+                rows_var[g, s] += var.sum(axis=0)
+                rows_std[g, s] += np.sqrt(var).sum(axis=0)
+        count[g] += len(block)
 
 
 def order_of(states: Words) -> NDArray[np.intp]:

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import DataError, FileFormatError, MergeError, ShapeError
+from .._errors import FileFormatError, MergeError, ShapeError
 from .._site import Activations, Chunk, Site
 from ._abstract import AbstractTally, to_numpy
-from ._grid import GROUPS, RELATIVE, groups_of
+from ._grid_block import rows_of
+from ._grid_groups import GROUPS, groups_of
+from ._grid_sums import RELATIVE
 
 KINDS = ("squared", "distance", "cosine")
 
@@ -53,21 +55,12 @@ class GridDistances(AbstractTally[Distances]):
         return True
 
     def read(self, activations: Activations) -> dict[str, Any]:
-        a = activations
-        if self.aligned and a.grid is None:
-            raise DataError("same-equivariance: nothing was transformed. Pass transformations= to ls.examine.")
-        rank = len(a.values.shape)
-        x, unit = a.xp.moveaxis(a.values, a.axes.sample % rank, 0), a.axes.among(rank) + 1
-        arrays: dict[str, Any] = {}
-        if self.aligned:
-            shape = tuple(int(size) for size in x.shape)
-            x = a.grid.align(x, unit)
-            if x is None:
-                return {}
-            arrays["inside"] = a.grid.supported(shape, unit).reshape(-1)
-        if "bfloat16" in str(x.dtype):
-            x = a.xp.asarray(x, dtype=a.xp.float32)
-        return {"values": a.xp.reshape(x, (x.shape[0], -1)), **arrays}
+        a, rows = activations, rows_of(activations, self.aligned)
+        if rows is None:
+            return {}
+        x = a.xp.asarray(rows.values, dtype=a.xp.float32) if "bfloat16" in str(rows.values.dtype) else rows.values
+        inside = {} if rows.inside is None else {"inside": rows.inside}
+        return {"values": a.xp.reshape(x, (x.shape[0], -1)), **inside}
 
     def init(self, site: Site) -> Distances:
         return Distances(site)
@@ -84,7 +77,7 @@ class GridDistances(AbstractTally[Distances]):
                 "the grid."
             )
         inside = chunk.arrays.get("inside")
-        x = x[: n * T] if inside is None else x[: n * T, np.asarray(inside)]
+        x = x[: n * T] if inside is None else x[: n * T, to_numpy(inside)]
         if not value.values and not value.samples:
             value.values, value.sums = x.shape[1], np.zeros((GROUPS, 3, T, T))
         elif (value.values, value.transformations) != (x.shape[1], T):
@@ -119,6 +112,13 @@ class GridDistances(AbstractTally[Distances]):
             return False
         near = RELATIVE * (np.abs(left.sums) + np.abs(right.sums)) + 1e-9 * left.samples
         return bool(np.all((np.abs(left.sums - right.sums) <= near) | (np.isnan(left.sums) & np.isnan(right.sums))))
+
+    def nbytes(self, value: Distances) -> int:
+        return value.sums.nbytes + value.count.nbytes
+
+    def expected_nbytes(self, shape: tuple[int, ...], unit: int, transformations: int) -> int:
+        """What `nbytes` will be after the first batch, whatever the shape of a sample."""
+        return 8 * GROUPS * (3 * transformations**2 + 1)
 
     def to_arrays(self, value: Distances) -> Mapping[str, NDArray[Any]]:
         skipped = np.frombuffer(value.skipped.encode(), np.uint8)

@@ -1,6 +1,7 @@
 """Variances over a grid of samples × transformations, in one pass over blocks of complete rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -8,119 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import DataError, FileFormatError, MergeError, ShapeError
-from .._site import Activations, Chunk, Samples, Site, mask_fits
+from .._site import Activations, Chunk, Samples, Site
 from ..kernels import grid_into, groups_into
 from ._abstract import AbstractTally, to_numpy
+from ._grid_block import Pool, block_sums, in_floats, pooled, rows_of
+from ._grid_groups import Groups, groups_of, picked_of
+from ._grid_sums import Flavour, GridSums, check_flavour
 
-Flavour = Literal["std", "variance"]
-Pool = Literal["mean", "max", "sum"]
-
-RELATIVE = 2e-6
-NOISE = 1e-6
-"""What values themselves may differ by between frameworks: in a group of few samples that is more of a variance than `RELATIVE`."""
-GROUPS = 16
-"""Groups of samples that a jackknife leaves out one by one."""
-PICKED = 16
-"""Values of a layer, evenly spaced, whose sums are kept group by group."""
 ALL = 0
 """The stratum of everything, where nothing is stratified."""
-
-
-@dataclass
-class GridSums:
-    """Sums over samples × transformations (T) × values (D) of one stratum, all float64.
-
-    `rows_var`, `rows_std` (D,): Σ over samples of variance and deviation over transformations; `mean` (T, D), `m2` (T, D): per
-    transformation mean and squared deviations over samples; (1, D) where only the sum of `m2` is kept.
-    """
-
-    samples: int
-    mean: NDArray[np.float64]
-    m2: NDArray[np.float64]
-    rows_var: NDArray[np.float64]
-    rows_std: NDArray[np.float64]
-
-    @classmethod
-    def zeros(cls, T: int, D: int, each: bool) -> "GridSums":
-        return cls(0, np.zeros((T, D)), np.zeros((T if each else 1, D)), np.zeros(D), np.zeros(D))
-
-    @property
-    def arrays(self) -> tuple[NDArray[np.float64], ...]:
-        return self.mean, self.m2, self.rows_var, self.rows_std
-
-    def copy(self) -> "GridSums":
-        return GridSums(self.samples, *(array.copy() for array in self.arrays))
-
-    def joined(self, other: "GridSums") -> "GridSums":
-        """Both together, by the rule of Chan, Golub & LeVeque (1979)."""
-        if not self.samples or not other.samples:
-            return (other if other.samples else self).copy()
-        total = self.samples + other.samples
-        with np.errstate(invalid="ignore"):  # infinite means are not joined to anything finite
-            delta = other.mean - self.mean
-            between = delta * delta * (self.samples * other.samples / total)
-            return GridSums(
-                total,
-                self.mean + delta * (other.samples / total),
-                self.m2 + other.m2 + (between if len(self.m2) == len(delta) else between.sum(axis=0, keepdims=True)),
-                self.rows_var + other.rows_var,
-                self.rows_std + other.rows_std,
-            )
-
-    def same(self, other: "GridSums", noise: float = 0.0) -> bool:
-        """Whether both say the same, where every value may differ by `noise` of the largest mean."""
-        pairs = list(zip(self.arrays, other.arrays, strict=True))
-        if self.samples != other.samples or any(a.shape != b.shape for a, b in pairs):
-            return False
-        size, n = np.abs(self.mean), max(self.samples, 1)
-        moved = noise * float(size.max(initial=0.0))
-        close = [np.abs(self.mean - other.mean) <= RELATIVE * (size + np.sqrt(self.m2 / n)) + moved]
-        for mine, theirs in pairs[1:]:
-            whole = np.abs(mine) + np.abs(theirs)
-            close.append(np.abs(mine - theirs) <= RELATIVE * whole + 4 * moved * (np.sqrt(n * whole) + n * moved + n))
-        return all(bool(np.all(each)) for each in close)
-
-
-@dataclass
-class Groups:
-    """The same sums for the values `picked` (K,), for each of G groups of samples: what a jackknife leaves out.
-
-    A sample's group is a function of its id, so sums do not depend on the order or cutting of the data.
-    """
-
-    picked: NDArray[np.int64]
-    count: NDArray[np.int64]
-    mean: NDArray[np.float64]
-    m2: NDArray[np.float64]
-    rows_var: NDArray[np.float64]
-    rows_std: NDArray[np.float64]
-
-    @classmethod
-    def zeros(cls, picked: NDArray[np.int64], T: int, each: bool) -> "Groups":
-        K = len(picked)
-        sums = (np.zeros((GROUPS, T, K)), np.zeros((GROUPS, T if each else 1, K)))
-        return cls(picked, np.zeros(GROUPS, np.int64), *sums, np.zeros((GROUPS, K)), np.zeros((GROUPS, K)))
-
-    def __iter__(self) -> Iterator[GridSums]:
-        """The sums of every group that has samples."""
-        for g in np.flatnonzero(self.count).tolist():
-            yield GridSums(int(self.count[g]), self.mean[g], self.m2[g], self.rows_var[g], self.rows_std[g])
-
-    @property
-    def arrays(self) -> tuple[NDArray[Any], ...]:
-        return self.picked, self.count, self.mean, self.m2, self.rows_var, self.rows_std
-
-    def joined(self, other: "Groups") -> "Groups":
-        together = Groups.zeros(self.picked, self.mean.shape[1], self.m2.shape[1] == self.mean.shape[1])
-        for g in range(GROUPS):
-            one, two = (
-                GridSums(int(x.count[g]), x.mean[g], x.m2[g], x.rows_var[g], x.rows_std[g]) for x in (self, other)
-            )
-            both = one.joined(two)
-            together.count[g] = both.samples
-            for name in ("mean", "m2", "rows_var", "rows_std"):
-                getattr(together, name)[g] = getattr(both, name)
-        return together
 
 
 @dataclass
@@ -146,7 +43,7 @@ class Grid:
 
     @property
     def values(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def form(self) -> tuple[Any, ...]:
@@ -196,27 +93,16 @@ class GridMoments(AbstractTally[Grid]):
     # --- reading -----------------------------------------------------------------------------------------------------------------
 
     def read(self, activations: Activations) -> dict[str, Any]:
-        a = activations
-        if self.aligned and a.grid is None:
-            raise DataError("same-equivariance: nothing was transformed. Pass transformations= to ls.examine.")
-        rank = len(a.values.shape)
-        x, unit = a.xp.moveaxis(a.values, a.axes.sample % rank, 0), a.axes.among(rank) + 1
-        inside: dict[str, Any] = {}
-        if self.aligned:
-            shape = tuple(int(size) for size in x.shape)
-            x = a.grid.align(x, unit)
-            if x is None:
-                return {}
-            inside = {"inside": a.grid.supported(shape, unit).reshape(-1)}
-        if self.pool is not None:
-            x = _pooled(x, unit, self.pool, a.mask, a.xp)
-        x = a.xp.reshape(x, (x.shape[0], -1))
-        if not str(x.dtype).endswith(("float32", "float64")):
-            x = a.xp.asarray(x, dtype=a.xp.float32)
-        if a.host is None and a.grid is not None:
-            picked = picked_of(int(x.shape[1]), inside.get("inside"))
-            return {**_block(x, len(a.grid), a.real, picked, self.flavour == "std", a.xp), **inside}
-        return {"values": x, **inside}
+        a, rows = activations, rows_of(activations, self.aligned)
+        if rows is None:
+            return {}
+        x = rows.values if self.pool is None else pooled(rows.values, rows.unit, self.pool, a.mask, a.xp)
+        x = in_floats(a.xp.reshape(x, (x.shape[0], -1)), a.xp)
+        inside = {} if rows.inside is None else {"inside": rows.inside}
+        if a.host is not None or a.grid is None:
+            return {"values": x, **inside}
+        picked = picked_of(int(x.shape[1]), rows.inside)
+        return {**block_sums(x, len(a.grid), a.real, picked, self.flavour == "std", a.xp), **inside}
 
     def observe(self, value: Grid, activations: Activations, samples: Samples) -> Grid:
         a, x = activations, activations.host
@@ -238,7 +124,7 @@ class GridMoments(AbstractTally[Grid]):
             return value
         shape, unit = self._shape(chunk)
         self._check_mask(chunk, value.site)
-        inside = chunk.arrays.get("inside")
+        inside = to_numpy(chunk.arrays["inside"]) if "inside" in chunk.arrays else None
         self._fit(value, shape, unit, chunk.samples.transformations, inside)
         if "values" not in chunk.arrays:
             if self.strata is not None:
@@ -295,7 +181,7 @@ class GridMoments(AbstractTally[Grid]):
         for stratum, sums in right.by.items():
             left.by[stratum] = left.by[stratum].joined(sums) if stratum in left.by else sums.copy()
         if right.groups is not None:
-            nothing = Groups.zeros(right.groups.picked, left.transformations, self.flavour == "std")
+            nothing = Groups.zeros(right.groups.picked, left.transformations)
             left.groups = (left.groups or nothing).joined(right.groups)
         return left
 
@@ -304,11 +190,21 @@ class GridMoments(AbstractTally[Grid]):
             return False
         if not all(left.by[stratum].same(right.by[stratum]) for stratum in left.by):
             return False
-        one, two = ([*g] if g is not None else [] for g in (left.groups, right.groups))
-        return len(one) == len(two) and all(a.same(b, NOISE) for a, b in zip(one, two, strict=True))
+        if left.groups is None or right.groups is None:
+            return left.groups is right.groups
+        return left.groups.same(right.groups)
 
     def nbytes(self, value: Grid) -> int:
         return value.nbytes
+
+    def expected_nbytes(self, shape: tuple[int, ...], unit: int, transformations: int, strata: int = 1) -> int:
+        """What `nbytes` will be after the first batch, for samples of this shape with units along axis `unit`, before there is any.
+
+        At most so much where places outside the map leave fewer than 16 values that count; `strata` classes, where sums are kept by class.
+        """
+        T, D = transformations, shape[unit] if self.pool is not None else math.prod(shape)
+        sums = 8 * D * (T + (T if self.flavour == "std" else 1) + 2)
+        return sums * strata if self.strata is not None else sums + Groups.expected_nbytes(D, T)
 
     # --- files -------------------------------------------------------------------------------------------------------------------
 
@@ -338,8 +234,7 @@ class GridMoments(AbstractTally[Grid]):
             fits = all([a.shape for a in sums.arrays] == [(T, D), (each, D), (D,), (D,)] for sums in value.by.values())
             if "picked" in arrays:
                 value.groups = Groups(*(np.array(arrays[name]) for name in _GROUPS))
-                G, K = GROUPS, len(value.groups.picked)
-                fits &= [a.shape for a in value.groups.arrays] == [(K,), (G,), (G, T, K), (G, each, K), (G, K), (G, K)]
+                fits &= value.groups.fits and value.groups.mean.shape[1] == T
             if "inside" in arrays:
                 value.inside = arrays["inside"].astype(np.bool_)
                 fits &= value.inside.shape == (D,)
@@ -358,23 +253,6 @@ _SUMS = ("mean", "m2", "rows_var", "rows_std")
 _GROUPS = ("picked", "group_count", "group_mean", "group_m2", "group_rows_var", "group_rows_std")
 
 
-def check_flavour(flavour: str) -> None:
-    if flavour not in get_args(Flavour):
-        raise DataError(f"flavour={flavour!r}: choose 'std' (mean deviations) or 'variance' (mean variances).")
-
-
-def picked_of(D: int, inside: NDArray[np.bool_] | None) -> NDArray[np.int64]:
-    """The values of D whose sums are kept by group: evenly spaced over those that count."""
-    chosen = np.arange(D) if inside is None else np.flatnonzero(inside)
-    places = np.rint(np.linspace(0, len(chosen) - 1, min(PICKED, len(chosen))))
-    return chosen[np.unique(places.astype(np.int64))]
-
-
-def groups_of(samples: Samples) -> NDArray[np.int64]:
-    """The group of every sample, a function of its id."""
-    return (samples.keys % np.uint64(GROUPS)).astype(np.int64)
-
-
 def _add_rows(value: Grid, x: NDArray[Any], samples: Samples, each: bool) -> None:
     """Rows of complete samples, (samples · T, D); what lies behind them is padding."""
     n, T = len(samples), value.transformations
@@ -390,7 +268,7 @@ def _add_rows(value: Grid, x: NDArray[Any], samples: Samples, each: bool) -> Non
     grid_into(x, T, sums.samples, *sums.arrays)
     sums.samples += n
     if value.groups is None:
-        value.groups = Groups.zeros(picked_of(value.values, value.inside), T, each)
+        value.groups = Groups.zeros(picked_of(value.values, value.inside), T)
     picked, *rest = value.groups.arrays
     groups_into(x, T, picked, groups_of(samples), *rest)
 
@@ -417,58 +295,11 @@ def _add_strata(value: Grid, x: NDArray[Any], samples: Samples, each: bool) -> N
 
 def _add_sums(value: Grid, block: Mapping[str, NDArray[Any]], samples: Samples) -> None:
     """The sums of one block, made on the device."""
-    each = len(block["m2"]) == value.transformations
     n = int(block["samples"])
     sums = GridSums(n, *(np.asarray(block[name], np.float64) for name in _SUMS))
     value.by[ALL] = value.by[ALL].joined(sums) if ALL in value.by else sums
     if value.groups is None:
-        value.groups = Groups.zeros(picked_of(value.values, value.inside), value.transformations, each)
+        value.groups = Groups.zeros(picked_of(value.values, value.inside), value.transformations)
     few: NDArray[Any] = np.ascontiguousarray(block["few"][: n * value.transformations])
     _, *rest = value.groups.arrays
     groups_into(few, value.transformations, np.arange(len(value.groups.picked)), groups_of(samples), *rest)
-
-
-def _block(x: Any, T: int, real: Any, picked: NDArray[np.int64], each: bool, xp: Any) -> dict[str, Any]:
-    """The sums of one block where it lies, in float32: rows about their first value, columns about their mean twice over."""
-    block = xp.reshape(x, (-1, T, x.shape[1]))
-    ones = xp.ones_like(block[:, :1, :1])
-    weight = ones if real is None else ones * xp.reshape(xp.asarray(real, dtype=x.dtype), (-1, T, 1))[:, :1]
-    count = xp.sum(weight)
-    some = xp.where(count > 0, count, xp.ones_like(count))
-    about = block - block[:, :1]
-    about = about - xp.sum(about, axis=1)[:, None] / T
-    rows = weight[:, 0] * xp.sum(about * about, axis=1) / max(1, T - 1)
-    pivot = xp.sum(weight * block, axis=0) / some
-    shift = xp.sum(weight * (block - pivot[None]), axis=0) / some
-    mean = pivot + shift
-    apart = weight * (block - pivot[None] - shift[None])
-    m2 = xp.sum(apart * apart, axis=0)
-    return {
-        "samples": count,
-        "mean": mean,
-        "m2": m2 if each else xp.sum(m2, axis=0)[None],
-        "rows_var": xp.sum(rows, axis=0),
-        "rows_std": xp.sum(xp.sqrt(rows), axis=0),
-        "few": xp.stack([x[:, int(k)] for k in picked], axis=1),
-    }
-
-
-def _pooled(x: Any, unit: int, how: Pool, mask: Any, xp: Any) -> Any:
-    """Every map (rows, …) reduced over its positions: (rows, units); masked positions take no part."""
-    x = xp.moveaxis(x, unit, -1)
-    if not str(x.dtype).endswith(("float32", "float64")):
-        x = xp.asarray(x, dtype=xp.float32)
-    if len(x.shape) == 2:
-        return x
-    axes = tuple(range(1, len(x.shape) - 1))
-    positions: Sequence[int] = [int(size) for size in x.shape[1:-1]]
-    if mask is None or not mask_fits(tuple(int(size) for size in mask.shape[1:]), tuple(positions)):
-        return {"mean": xp.mean, "sum": xp.sum, "max": xp.max}[how](x, axis=axes)
-    counts = xp.reshape(mask, (*mask.shape, *(1,) * (len(x.shape) - len(mask.shape))))
-    if how == "max":
-        return xp.max(xp.where(counts, x, xp.asarray(-np.inf, dtype=x.dtype)), axis=axes)
-    total = xp.sum(xp.where(counts, x, xp.zeros_like(x)), axis=axes)
-    if how == "sum":
-        return total
-    seen = xp.sum(xp.asarray(counts, dtype=x.dtype) * xp.ones_like(x[..., :1]), axis=axes)
-    return total / xp.where(seen > 0, seen, xp.ones_like(seen))

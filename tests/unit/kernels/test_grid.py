@@ -152,22 +152,60 @@ def test_the_check_rejects(wrong: Into) -> None:
 # --- groups ---------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("each", [True, False])
+def check_groups(into: Into, x: np.ndarray, picked: np.ndarray) -> None:
+    """Group by group, and for every 2^s-th transformation, the sums are those of these values alone."""
+    samples, T, D = x.shape
+    G, S, K = 4, 3, len(picked)
+    group = np.random.default_rng(1).integers(0, G, samples)
+    count = np.zeros(G, np.int64)
+    mean, m2 = np.zeros((G, T, K)), np.zeros((G, T, K))
+    rows_var, rows_std = np.zeros((G, S, K)), np.zeros((G, S, K))
+    for at in range(0, samples, 7):
+        into(x[at : at + 7].reshape(-1, D), T, picked, group[at : at + 7], count, mean, m2, rows_var, rows_std)
+    for g in range(G):
+        mine = x[group == g][:, :, picked].astype(np.float64)
+        assert count[g] == len(mine)
+        np.testing.assert_allclose(mean[g], mine.mean(0), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(m2[g], len(mine) * mine.var(0), rtol=1e-9, atol=1e-12)
+        for s in range(S):
+            rows = mine[:, :: 2**s]
+            np.testing.assert_allclose(rows_var[g, s], rows.var(1, ddof=1).sum(0), rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(rows_std[g, s], rows.std(1, ddof=1).sum(0), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("T", [6, 8])
 @pytest.mark.parametrize("kind", ["plain", "mean = 1e5 sd", "sparse"])
-def test_groups_are_grids_of_their_own(kind: str, each: bool) -> None:
+def test_groups_are_grids_of_their_own(kind: str, T: int) -> None:
     require("numba")
     from layerscope.kernels import cpu
 
-    G, T, D = 4, 3, 50
-    x, picked = data(kind, 40, T, D), np.array([0, 7, 8, 49])
-    group = np.random.default_rng(1).integers(0, G, 40)
     for into in (reference.groups_into, cpu.groups_into):
-        count = np.zeros(G, np.int64)
-        state = np.zeros((G, T, 4)), np.zeros((G, T if each else 1, 4)), np.zeros((G, 4)), np.zeros((G, 4))
-        for at in range(0, 40, 7):
-            into(x[at : at + 7].reshape(-1, D), T, picked, group[at : at + 7], count, *state)
-        for g in range(G):
-            alone = sums_of(reference.grid_into, np.ascontiguousarray(x[group == g][:, :, picked]), 99, each)
-            assert count[g] == (group == g).sum()
-            for mine, theirs in zip(state, alone, strict=True):
-                np.testing.assert_allclose(mine[g], theirs, rtol=1e-9, atol=1e-12)
+        check_groups(into, data(kind, 40, T, 50), np.array([0, 7, 8, 49]))
+
+
+def test_the_check_of_groups_rejects() -> None:
+    def halves(x: Any, T: int, picked: Any, group: Any, count: Any, mean: Any, m2: Any, var: Any, std: Any) -> None:
+        """Takes the first T / 2^s transformations for every 2^s-th."""
+        whole = var[:, 0].copy()
+        reference.groups_into(x, T, picked, group, count, mean, m2, var, std)
+        first = x.reshape(-1, T, x.shape[1])[:, : T // 2].reshape(-1, x.shape[1])
+        nothing = np.zeros_like(count), np.zeros_like(mean[:, : T // 2]), np.zeros_like(m2[:, : T // 2])
+        part, sd = np.zeros_like(var[:, :1]), np.zeros_like(std[:, :1])
+        reference.groups_into(first, T // 2, picked, group, *nothing, part, sd)
+        var[:, 1:2] += part - (var[:, :1] - whole[:, None])
+
+    with pytest.raises(AssertionError):
+        check_groups(halves, data("plain", 40, 8, 50), np.array([0, 7, 8, 49]))
+
+
+def test_one_transformation_moves_nothing() -> None:
+    require("numba")
+    from layerscope.kernels import cpu
+
+    for into in (reference.groups_into, cpu.groups_into):
+        state = np.zeros((4, 1, 2)), np.zeros((4, 1, 2)), np.zeros((4, 1, 2)), np.zeros((4, 1, 2))
+        count = np.zeros(4, np.int64)
+        into(data("plain", 9, 1, 5).reshape(-1, 5), 1, np.array([0, 4]), np.arange(9) % 4, count, *state)
+        assert not state[2].any()
+        assert not state[3].any()
+        assert count.tolist() == [3, 2, 2, 2]

@@ -8,8 +8,9 @@ import pytest
 from layerscope import transformations as ts
 from layerscope._errors import DataError, FileFormatError, MergeError, ShapeError
 from layerscope._site import Activations, Axes, Chunk, Samples, Site
-from layerscope.tallies import Grid, GridMoments, StateTable, fewest
-from layerscope.tallies._grid import ALL, GROUPS, groups_of
+from layerscope.tallies import Grid, GridDistances, GridMoments, StateTable, fewest
+from layerscope.tallies._grid import ALL
+from layerscope.tallies._grid_groups import GROUPS, groups_of
 from layerscope.testing import check_tally
 from layerscope.transformations import Alignment
 from tests.conftest import require
@@ -270,3 +271,20 @@ def test_what_covers_what() -> None:
     assert not GridMoments("variance").covers(GridMoments())
     assert not GridMoments().covers(GridMoments("variance", aligned=True))
     assert fewest([GridMoments("variance"), GridMoments(), StateTable()]) == [GridMoments(), StateTable()]
+
+
+@pytest.mark.parametrize("flavour", ["std", "variance"])
+@pytest.mark.parametrize("pool", [None, "mean"])
+@pytest.mark.parametrize("strata", [None, "label"])
+def test_memory_is_known_before_the_first_batch(flavour: Any, pool: Any, strata: Any) -> None:
+    tally = GridMoments(flavour, pool, strata=strata)
+    for shape, unit in (((3, 5, 4), 0), ((2,), 0), ((5, 4, 3), 2)):
+        value = grid_of(tally, values(9, *shape), unit=unit + 1, labels=np.arange(9) % 3)
+        expected = tally.expected_nbytes(shape, unit, T, 3 if strata else 1)
+        assert expected == tally.nbytes(value)
+        assert expected != tally.expected_nbytes(shape, unit, T + 1, 3 if strata else 1)
+    distances = GridDistances()
+    value = distances.observe(
+        distances.init(SITE), Activations.of(values(1, 3)[0]), Samples(np.arange(1), transformations=T)
+    )
+    assert distances.nbytes(value) == distances.expected_nbytes((3,), 0, T)
