@@ -6,13 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import DataError
-from ._site import Activations, Axes, Site
+from ._site import INPUT as INPUT
+from ._site import Activations, Axes
 from .feed import Batch
 from .inventory import Layer, Layers, Role
 from .tallies import to_numpy
-
-INPUT = Site("", port="in")
-"""What the model is given: its own input."""
 
 
 def is_input(layer: Layer) -> bool:

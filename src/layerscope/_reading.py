@@ -22,7 +22,8 @@ class Jackknife:
     """A number with one sample left out after the other: where its interval comes from, and what pairs it with others of the same samples.
 
     **Fields:** `ids` of the kept samples and `values` of the number without each; `samples` M seen in all; `below` and `above` what the
-    value itself may be off, beside its standard error.
+    value itself may be off, beside its standard error; `sizes` where groups of samples are left out and not single ones: how many are in
+    each, `ids` then being the groups' numbers.
     """
 
     ids: NDArray[np.int64]
@@ -30,6 +31,7 @@ class Jackknife:
     samples: int
     below: float = 0.0
     above: float = 0.0
+    sizes: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,7 @@ class Reading:
     `observations` states seen (sample × position); `samples` items of the data; `measured_in` the unit; `coverage` the estimated
     share of further observations, in further samples, that would be states already seen; `ceiling` the largest value these data could
     have given; `bound` "≥" or "≤" where the value is only a bound; `items` which units or groups a count speaks of; `note` in words;
-    `verdict` how far it can be trusted; `jackknife` what its interval was made of.
+    `verdict` how far it can be trusted; `jackknife` what its interval was made of; `parts` the means whose quotient it is, where it is one.
 
     `low` and `high` are a 95 % interval where the verdict is measured or corrected, and a bracket under every other.  `float(reading)` is the
     value; one that the data cannot show prints as a bound or as its bracket.
@@ -64,6 +66,7 @@ class Reading:
     note: str = ""
     verdict: str = ""
     jackknife: Jackknife | None = field(default=None, repr=False)
+    parts: tuple["Reading", ...] = field(default=(), repr=False)
 
     @property
     def undersampled(self) -> bool:

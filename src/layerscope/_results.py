@@ -12,11 +12,23 @@ from numpy.typing import NDArray
 from . import _files, inventory, measures, tallies
 from ._errors import DataError, FileFormatError, LayerscopeError, MergeError
 from ._reading import NAN, Reading
-from ._site import Axes, Site
+from ._site import INPUT, Axes, Site
 from ._task import Task
 from ._view import View
 from .inventory import Layer, Layers, find
-from .measures import AbstractMeasure, AbstractSummary, Efficiency, Estimator, NetworkEfficiency, Ranking, aiq, ranking
+from .measures import (
+    AbstractMeasure,
+    AbstractSummary,
+    Efficiency,
+    Estimator,
+    NetworkEfficiency,
+    NormalizedVariance,
+    Ranking,
+    Together,
+    Total,
+    aiq,
+    ranking,
+)
 from .tallies import AbstractTally
 
 if TYPE_CHECKING:
@@ -87,8 +99,13 @@ class Results(Mapping[str, View]):
         return {layer.site: reading_or_why(self[layer.site], measure) for layer in self.layers.read}
 
     def summary(self, summary: AbstractSummary) -> Reading:
-        """One number of all sites together."""
-        return summary.compute(self.readings(summary.measure))
+        """One number of all layers together; the input, where it was measured, is none of them."""
+        readings = self.readings(summary.measure)
+        return summary.compute({site: reading for site, reading in readings.items() if site != INPUT})
+
+    def total(self, measure: AbstractMeasure[Any] | None = None, aggregate: Together = "mean of layers") -> Reading:
+        """A measure of all layers together, every layer one vote; None for the movement ratio.  See `ls.measures.Total`."""
+        return self.summary(Total(NormalizedVariance() if measure is None else measure, aggregate))
 
     def network_efficiency(
         self, *, order: float = 1, allow_undersampled: bool = False, estimator: Estimator = "plug-in"

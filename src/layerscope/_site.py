@@ -67,6 +67,10 @@ class Site:
         )
 
 
+INPUT = Site("", port="in")
+"""What the model is given: its own input, row 0 of a profile and no layer."""
+
+
 @dataclass(frozen=True)
 class Axes:
     """What the axes of an activation mean: samples, units, and all others positions.

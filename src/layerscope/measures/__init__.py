@@ -2,6 +2,7 @@
 
 from ._abstract import AbstractMeasure as AbstractMeasure
 from ._abstract import AbstractSummary as AbstractSummary
+from ._cka import CKA as CKA
 from ._classes import ClassStates as ClassStates
 from ._classes import check_labels as check_labels
 from ._classes import classes_by_state as classes_by_state
@@ -9,6 +10,9 @@ from ._classes import classes_of as classes_of
 from ._comparison import Ranking as Ranking
 from ._comparison import difference as difference
 from ._comparison import ranking as ranking
+from ._convergence import Convergence as Convergence
+from ._convergence import Reckoned as Reckoned
+from ._convergence import convergence as convergence
 from ._correlation import TotalCorrelation as TotalCorrelation
 from ._counts import Estimator as Estimator
 from ._efficiency import Efficiency as Efficiency
@@ -19,6 +23,7 @@ from ._efficiency import geometric_mean as geometric_mean
 from ._entropy import Entropy as Entropy
 from ._columns import coverage as coverage
 from ._entropy import entropy as entropy
+from ._goodfellow import Goodfellow as Goodfellow
 from ._information import ClassEntropy as ClassEntropy
 from ._information import Information as Information
 from ._anova import Anova as Anova
@@ -38,6 +43,8 @@ from ._redundant import RedundantUnits as RedundantUnits
 from ._redundant import UnitGroup as UnitGroup
 from ._redundant import unit_groups as unit_groups
 from ._repeats import repeats_in as repeats_in
+from ._total import Together as Together
+from ._total import Total as Total
 from ._trust import Trust as Trust
 from ._trust import needed_words as needed_words
 from ._trust import trust_in as trust_in

@@ -4,9 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from .._reading import EXTRAPOLATED, SATURATED, UNPROVEN, Jackknife, Reading
+from .._reading import EXTRAPOLATED, SATURATED, UNPROVEN, Reading
 from ._efficiency import names
 from ._intervals import interval, paired
 
@@ -24,7 +22,7 @@ def difference(left: Reading, right: Reading) -> Reading:
         )
     value = float(left) - float(right)
     worse = max(left.verdict, right.verdict, key=lambda v: UNPROVEN.index(v) if v in UNPROVEN else -1)
-    whole = replace(left, value=value, ceiling=math.nan, bound="", note="", verdict=worse, jackknife=None)
+    whole = replace(left, value=value, ceiling=math.nan, bound="", note="", verdict=worse, jackknife=None, parts=())
     if left.jackknife is None or right.jackknife is None:
         return replace(whole, low=left.low - right.high, high=left.high - right.low)
     together = paired((left.jackknife, right.jackknife))
@@ -33,10 +31,10 @@ def difference(left: Reading, right: Reading) -> Reading:
             f"difference: left saw {left.jackknife.samples:,} samples, right {right.jackknife.samples:,}, or other ones. "
             "Measure both on the same data, with the same ids."
         )
-    (a, b), samples = together
+    (a, b), shared = together
     one, two = left.jackknife, right.jackknife
     below, above = math.hypot(one.below, two.above), math.hypot(one.above, two.below)
-    jackknife = Jackknife(np.arange(len(a)), a - b, samples, below, above)
+    jackknife = replace(shared, values=a - b, below=below, above=above)
     low, high = interval(value, jackknife)
     return replace(whole, low=low, high=high, jackknife=jackknife)
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._errors import DataError
-from .._reading import NAN, Reading
+from .._reading import NAN, Jackknife, Reading
 from ..tallies import Distances, GridDistances
 from ..tallies._distances import KINDS
 from ._abstract import AbstractMeasure
 from ._grid_intervals import FEWEST
-from ._special import student
+from ._intervals import clipped, interval
 from ._spread import check_choice, check_seen
 
 Metric = Literal["squared", "distance", "cosine"]
@@ -55,15 +55,17 @@ class Distance(AbstractMeasure[Distances]):
         matrix = value.sums.sum(axis=0)[KINDS.index(self.metric)] / n / self._scale(value)
         number: Any = self._of(matrix) if self.level == "layer" else self._each(matrix)
         pairs = "all pairs" if self.against is None else f"pairs with transformation {self.against}"
-        half = self._half(value) if self.level == "layer" else NAN
-        low, high = (number - half, number + half) if math.isfinite(half) else (NAN, NAN)
+        jackknife = self._jackknife(value, number) if self.level == "layer" else None
+        least, most = (-1.0, 1.0) if self.metric == "cosine" else (0.0, math.inf)
+        low, high = (NAN, NAN) if jackknife is None else clipped(*interval(number, jackknife), most, least)
         return Reading(
             number,
-            low=max(low, -1.0 if self.metric == "cosine" else 0.0) if math.isfinite(half) else NAN,
-            high=min(high, 1.0) if self.metric == "cosine" and math.isfinite(half) else high,
+            low=low,
+            high=high,
             observations=n * T,
             samples=n,
             measured_in=f"{_WORDS[self.metric]}{' after taking them back' if self.aligned else ''}, {pairs} of {T} transformations, {n} samples",
+            jackknife=jackknife,
         )
 
     def _scale(self, value: Distances) -> float:
@@ -79,19 +81,15 @@ class Distance(AbstractMeasure[Distances]):
         each = self._each(matrix)
         return float(each.mean() if self.against is None else np.delete(each, self.against).mean())
 
-    def _half(self, value: Distances) -> float:
-        """Half of the 95 % interval: the groups are means of different samples (weighted jackknife of a mean)."""
+    def _jackknife(self, value: Distances, number: float) -> Jackknife | None:
+        """The number without each group of samples; sums are means of different samples, so what is left is exact."""
         chosen = np.flatnonzero(value.count)
-        if len(chosen) < FEWEST:
-            return NAN
-        count, sums = value.count[chosen], value.sums[chosen, KINDS.index(self.metric)] / self._scale(value)
-        n, whole = value.samples, self._of(sums.sum(axis=0) / value.samples)
+        if len(chosen) < FEWEST or not math.isfinite(number):
+            return None
+        sizes, sums = value.count[chosen], value.sums[chosen, KINDS.index(self.metric)] / self._scale(value)
         total = sums.sum(axis=0)
-        rest = [(total - each) / (n - m) for each, m in zip(sums, count.tolist(), strict=True)]
-        without = np.array([self._of(matrix) for matrix in rest])
-        share = n / count
-        pseudo = share * whole - (share - 1) * without
-        return student(len(chosen) - 1) * math.sqrt(float(np.mean((pseudo - whole) ** 2 / (share - 1))))
+        rest = [(total - each) / (value.samples - m) for each, m in zip(sums, sizes.tolist(), strict=True)]
+        return Jackknife(chosen, np.array([self._of(matrix) for matrix in rest]), value.samples, sizes=sizes)
 
 
 _WORDS = {

@@ -11,7 +11,7 @@ from .._errors import EmptyTally
 from .._reading import UNPROVEN, Jackknife, Reading, percent
 from .._site import Site
 from .._states import Per
-from ..tallies import StateCounts, StateTable
+from ..tallies import SketchCounts, StateCounts, StateTable
 from ._abstract import AbstractMeasure, AbstractSummary
 from ._counts import Estimator
 from ._entropy import AWARE, check_choice, check_order, entropy_reading, notes_on
@@ -72,8 +72,9 @@ class Efficiency(AbstractMeasure[StateCounts]):
         note = "; ".join(filter(None, (reading.note, note)))
         return replace(reading, low=math.nan, high=math.nan, ceiling=math.nan, bound="", note=note, jackknife=None)
 
-    def _of_rates(self, value: StateCounts, above: Reading) -> Reading:
-        corrected, j = self.estimator in AWARE, above.jackknife
+    def _of_rates(self, value: StateCounts | SketchCounts, above: Reading) -> Reading:
+        corrected = self.estimator in AWARE and not isinstance(value, SketchCounts)  # whose kept samples it cannot look up
+        j = above.jackknife
         allowed, without = allowed_in_the_long_run(value) if corrected else (allowed_bits(value), np.empty(0))
         unit = f"of the {allowed:.4g} bits its firing rates allow"
         reading = scaled(above, 1 / allowed if allowed > 0 else math.nan, unit)
@@ -203,7 +204,7 @@ def _geometric_jackknife(readings: list[Reading], value: float) -> Jackknife | N
     values = np.exp(np.mean([np.log(np.maximum(v, 1e-12)) for v in together[0]], axis=0))
     below, above = (value * float(np.mean([side / float(r) for side, r in zip(sides, readings, strict=True)]))
                     for sides in ([j.below for j in each], [j.above for j in each]))  # fmt: skip
-    return Jackknife(np.arange(len(values)), values, together[1], below, above)
+    return replace(together[1], values=values, below=below, above=above)
 
 
 def names(sites: Iterable[Site | str], most: int = 6) -> str:

@@ -5,32 +5,28 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .._reading import NAN
+from .._reading import Jackknife
 from ..tallies import Grid, GridSums
-from ._special import student
 
 FEWEST = 5
 """Groups below which no interval is given."""
 
 
-def half_width(value: Grid, number: Callable[[GridSums], float]) -> float:
-    """Half of the 95 % interval of `number`, from the values whose sums are kept by group; NaN where there are too few groups.
+def jackknife_of(value: Grid, number: float, of: Callable[[GridSums], float]) -> Jackknife | None:
+    """`number` without each group of samples, as `of` finds it for the values whose sums are kept by group; None for too few groups.
 
-    Delete-one-group jackknife for groups of different sizes (Busing, Meijer & van der Leeden 1999).  Fewer values than the layer has
-    scatter more than all of them together, so the interval errs to the wide side.
+    Fewer values than the layer has scatter more than all of them together, so the interval errs to the wide side.  What leaving out a
+    group changes is taken to be the same for all values of the layer.
     """
     groups = [] if value.groups is None else [*value.groups]
-    if len(groups) < FEWEST:
-        return NAN
-    whole, without = number(joined(groups)), [number(sums) for sums in left_out(groups)]
-    if not all(map(math.isfinite, (whole, *without))):
-        return NAN
-    n = sum(sums.samples for sums in groups)
-    share = np.array([n / sums.samples for sums in groups])
-    pseudo = share * whole - (share - 1) * np.array(without)
-    centre = len(groups) * whole - float(np.sum((1 - 1 / share) * without))
-    variance = float(np.mean((pseudo - centre) ** 2 / (share - 1)))
-    return student(len(groups) - 1) * math.sqrt(variance)
+    if len(groups) < FEWEST or value.groups is None:
+        return None
+    whole, without = of(joined(groups)), np.array([of(sums) for sums in left_out(groups)])
+    if not (math.isfinite(whole) and math.isfinite(number) and np.isfinite(without).all()):
+        return None
+    sizes = np.array([sums.samples for sums in groups], np.int64)
+    ids = np.flatnonzero(value.groups.count)
+    return Jackknife(ids, number + (without - whole), int(sizes.sum()), sizes=sizes)
 
 
 def joined(groups: Sequence[GridSums]) -> GridSums:

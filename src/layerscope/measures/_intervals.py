@@ -1,9 +1,11 @@
-"""Standard errors and intervals from leaving out one kept sample after the other."""
+"""Standard errors and intervals from leaving out one kept sample, or one group of samples, after the other."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._reading import Jackknife
 from ..tallies import StateCounts
@@ -42,22 +44,35 @@ def error_of(values: Floats, samples: int) -> float:
     return math.sqrt((samples - 1) * float(np.var(values, ddof=1))) if len(values) > 1 else math.inf
 
 
+def group_error(value: float, values: Floats, sizes: NDArray[np.int64]) -> float:
+    """Standard error of `value` from the values without each group of samples.
+
+    **Source:** Busing, Meijer & van der Leeden 1999, Statistics and Computing 9:3, for groups of different sizes.
+    """
+    share: Floats = sizes.sum() / sizes
+    pseudo = share * value - (share - 1) * values
+    centre = len(values) * value - float(np.sum((1 - 1 / share) * values))
+    return math.sqrt(float(np.mean((pseudo - centre) ** 2 / (share - 1))))
+
+
 def interval(value: float, jackknife: Jackknife) -> tuple[float, float]:
-    """value − √((t·se)² + below²) … value + √((t·se)² + above²), t of Student with one degree less than kept samples.
+    """value − √((t·se)² + below²) … value + √((t·se)² + above²), t of Student with one degree less than kept samples or groups.
 
     `below` and `above` allow for the bias that is left: δ/2 and δ around c2.
     """
-    reach = student(len(jackknife.values) - 1) * error_of(jackknife.values, jackknife.samples)
+    values, sizes = jackknife.values, jackknife.sizes
+    error = error_of(values, jackknife.samples) if sizes is None else group_error(value, values, sizes)
+    reach = student(len(values) - 1) * error
     return value - math.hypot(reach, jackknife.below), value + math.hypot(reach, jackknife.above)
 
 
-def clipped(low: float, high: float, most: float) -> tuple[float, float]:
-    """Two limits of a number that lies within 0 … `most`; NaN stays NaN."""
-    return tuple(np.clip([low, high], 0.0, most).tolist())
+def clipped(low: float, high: float, most: float, least: float = 0.0) -> tuple[float, float]:
+    """Two limits of a number that lies within `least` … `most`; NaN stays NaN."""
+    return tuple(np.clip([low, high], least, most).tolist())
 
 
-def paired(jackknives: Sequence[Jackknife]) -> tuple[list[Floats], int] | None:
-    """The delete-one values of the samples that all of them kept, in one order, and M; None where they saw different data."""
+def paired(jackknives: Sequence[Jackknife]) -> tuple[list[Floats], Jackknife] | None:
+    """The delete-one values of the samples that all of them kept, in one order, and the first with these; None where they saw different data."""
     first = jackknives[0]
     if any(other.samples != first.samples for other in jackknives):
         return None
@@ -67,7 +82,12 @@ def paired(jackknives: Sequence[Jackknife]) -> tuple[list[Floats], int] | None:
     if len(ids) < 2:
         return None
     found: list[Floats] = []
+    sizes: list[NDArray[np.int64] | None] = []
     for each in jackknives:
         known, where = np.unique(each.ids, return_index=True)
-        found.append(each.values[where[np.searchsorted(known, ids)]])
-    return found, first.samples
+        at = where[np.searchsorted(known, ids)]
+        found.append(each.values[at])
+        sizes.append(None if each.sizes is None else each.sizes[at])
+    if len({None if size is None else tuple(size.tolist()) for size in sizes}) > 1:
+        return None  # other samples fell into the groups
+    return found, replace(first, ids=ids, values=found[0], sizes=sizes[0], below=0.0, above=0.0)

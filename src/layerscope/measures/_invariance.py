@@ -2,17 +2,19 @@
 
 import abc
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from .._errors import DataError
 from .._reading import NAN, Reading
 from ..tallies import Grid, GridMoments, GridSums
-from ..tallies._grid import Flavour, Pool, check_flavour
+from ..tallies._grid import ALL, Flavour, Pool, check_flavour
 from ._abstract import AbstractMeasure
-from ._grid_intervals import half_width
+from ._grid_intervals import jackknife_of
+from ._intervals import clipped, interval
 from ._spread import (
     Aggregate,
     Cells,
@@ -59,6 +61,11 @@ class AbstractGridMeasure(AbstractMeasure[Grid]):
             raise DataError(f"{type(self).__name__}: ddof is 0 or 1, got {self.ddof!r}.")
         if self.maps and self.level == "element":
             raise DataError(f"{type(self).__name__}: it has one number a feature map. Choose level='map' or 'layer'.")
+        if self.aligned and self.pool is not None:
+            raise DataError(
+                f"{type(self).__name__}: pool={self.pool!r} leaves no space to take transformations back in. Leave it out, or measure "
+                f"NormalizedVariance(pool={self.pool!r})."
+            )
 
     @property
     def tally(self) -> GridMoments:
@@ -77,40 +84,56 @@ class AbstractGridMeasure(AbstractMeasure[Grid]):
         """One number of all cells."""
         return float(mean_of(self.cells(spread)[0]))
 
+    def quotient(self, spread: Spread) -> tuple[float, ...]:
+        """The means whose quotient it is, of all cells; nothing where it is none."""
+        return ()
+
     def compute(self, value: Grid) -> Reading:
         strata = strata_of(value, self.by_class)
         cells = cells_of(value, self.maps)
         spreads = [spread_of(sums, self.flavour, self.ddof).of(cells) for sums in strata.values()]
         found = [self.cells(spread) for spread in spreads]
-        half = NAN
-        if self.level == "layer":
-            number: Any = float(mean_of(np.array([self.summary(spread) for spread in spreads])))
-            half = NAN if self.by_class or not math.isfinite(number) else self._half(value)
-        else:
-            number = averaged([each for each, _ in found])
-            number = cells.by_map(number) if self.level == "map" and not self.maps else number
-        notes = [text for _, text in found if text]
-        notes += _also(value, self.by_class, len(strata))
         samples = sum(sums.samples for sums in strata.values())
-        return Reading(
-            number,
-            low=max(0.0, number - half) if math.isfinite(half) else NAN,
-            high=number + half if math.isfinite(half) else NAN,
+        notes = [*(text for _, text in found if text), *_also(value, self.by_class, len(strata))]
+        each = averaged([numbers for numbers, _ in found])
+        reading = Reading(
+            cells.by_map(each) if self.level == "map" and not self.maps else each,
             observations=samples * value.transformations,
             samples=samples,
             measured_in=self.unit.format(T=value.transformations, N=samples),
             note="; ".join(dict.fromkeys(notes)),
         )
+        if self.level != "layer":
+            return reading
 
-    def _half(self, value: Grid) -> float:
-        """Half of the 95 % interval, from a few values taken for elements."""
-        assert value.groups is not None  # the host adds them with the first sample
+        def part(k: int) -> Reading:
+            plain = replace(reading, measured_in=self.what, note="")
+            return self._with_interval(plain, value, spreads, lambda spread: self.quotient(spread)[k])
+
+        whole = self._with_interval(reading, value, spreads, self.summary)
+        return replace(whole, parts=tuple(part(k) for k in range(len(self.quotient(spreads[0])))))
+
+    def _with_interval(
+        self, reading: Reading, value: Grid, spreads: Sequence[Spread], of: Callable[[Spread], float]
+    ) -> Reading:
+        """The reading with the number `of` all cells, and its 95 % interval from a few values taken for elements."""
+        number = float(mean_of(np.array([of(spread) for spread in spreads])))
+        if self.by_class or value.groups is None:
+            return replace(reading, value=number)
         few = Cells((len(value.groups.picked),), 0, None)
 
-        def number(sums: GridSums) -> float:
-            return self.summary(spread_of(sums, self.flavour, self.ddof).of(few)) if sums.samples > 1 else NAN
+        def without(sums: GridSums) -> float:
+            return of(spread_of(sums, self.flavour, self.ddof).of(few)) if sums.samples > 1 else NAN
 
-        return half_width(value, number)
+        jackknife = jackknife_of(value, number, without)
+        low, high = (NAN, NAN) if jackknife is None else clipped(*interval(number, jackknife), math.inf)
+        return replace(reading, value=number, low=low, high=high, jackknife=jackknife)
+
+    def classes(self, value: Grid) -> dict[int, Reading]:
+        """The same of every class by itself, by label, from a value whose sums are kept by class; classes of one sample are left out."""
+        alone = replace(self, by_class=False)
+        strata = strata_of(value, by_class=True)
+        return {label: alone.compute(replace(value, by={ALL: sums}, groups=None)) for label, sums in strata.items()}
 
     @property
     def what(self) -> str:
@@ -195,6 +218,12 @@ class AbstractRatio(AbstractGridMeasure):
     def ratio(self, spread: Spread) -> Ratio:
         return ratio_of(spread, self.flavour, self.undefined, self.floor)
 
+    def ratios(self, value: Grid) -> list[Ratio]:
+        """The ratio of every cell with the numbers of those that could not be divided; one of every class where `by_class`."""
+        cells = cells_of(value, self.maps)
+        sums = strata_of(value, self.by_class).values()
+        return [self.ratio(spread_of(each, self.flavour, self.ddof).of(cells)) for each in sums]
+
     def cells(self, spread: Spread) -> tuple[Numbers, str]:
         ratio = self.ratio(spread)
         both = {"mean of ratios": float(mean_of(ratio.value)), "ratio of means": ratio_of_means(spread)}
@@ -206,6 +235,9 @@ class AbstractRatio(AbstractGridMeasure):
         return (
             ratio_of_means(spread) if self.aggregate == "ratio of means" else float(mean_of(self.ratio(spread).value))
         )
+
+    def quotient(self, spread: Spread) -> tuple[float, ...]:
+        return float(mean_of(spread.over_t)), float(mean_of(spread.over_samples))
 
 
 def ratio_of_means(spread: Spread) -> float:
