@@ -36,7 +36,7 @@ class Jackknife:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One number (or one per unit) with what it is measured in and what it rests on.
+    """One number (or one per unit, map, transformation) with what it is measured in and what it rests on.
 
     **Fields:** `value` float, or an array with one number per unit; `low`, `high` the interval, NaN where none is known;
     `observations` states seen (sample × position); `samples` items of the data; `measured_in` the unit; `coverage` the estimated
@@ -78,10 +78,16 @@ class Reading:
         """Whether the two bounds are all that can be said."""
         return self.verdict in (LOWER_BOUND, SATURATED) and not math.isnan(self.low) and not math.isnan(self.high)
 
+    @property
+    def numbers(self) -> NDArray[np.float64]:
+        """The values without those that are undefined."""
+        values = np.asarray(self.value, np.float64).reshape(-1)
+        return values[~np.isnan(values)]
+
     def __float__(self) -> float:
         if np.ndim(self.value):
             raise TypeError(
-                f"float(reading): this reading holds {np.size(self.value)} numbers, one per unit. Take `reading.value` for the array."
+                f"float(reading): this reading holds {np.size(self.value)} numbers, not one. Take `reading.value` for the array."
             )
         return float(self.value)
 
@@ -90,8 +96,9 @@ class Reading:
 
     def __str__(self) -> str:
         if np.ndim(self.value):
-            low, middle, high = np.quantile(self.value, [0.05, 0.5, 0.95]) if np.size(self.value) else (NAN, NAN, NAN)
-            text = f"{np.size(self.value)} units: 5/50/95 % {low:.3g} / {middle:.3g} / {high:.3g}"
+            known = self.numbers
+            low, middle, high = np.quantile(known, [0.05, 0.5, 0.95]) if known.size else (NAN, NAN, NAN)
+            text = f"{np.size(self.value):,} numbers: 5/50/95 % {low:.3g} / {middle:.3g} / {high:.3g}"
         else:
             text = "undefined" if math.isnan(float(self.value)) else f"{float(self.value):.4g}"
         if self.bracketed:

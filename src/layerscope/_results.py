@@ -300,13 +300,14 @@ _COLUMNS = (
 
 
 def _row(layer: Layer, measure: AbstractMeasure[Any], reading: Reading) -> dict[str, Any]:
-    whole = np.ndim(reading.value) == 0
+    whole, known = np.ndim(reading.value) == 0, reading.numbers
+    mean, of = (float(known.mean()) if known.size else NAN), f"{known.size:,} of {np.size(reading.value):,}"
     note = "; ".join(n for n in (layer.note, reading.note) if n)
     return {
         "layer": str(layer.site), "call": layer.site.call, "port": layer.site.port, "part": layer.site.part, "step": layer.site.step,
         "type": layer.kind, "units": layer.units, "measure": measure.name, "setting": measure.setting,
-        "value": float(reading.value) if whole else float(np.mean(reading.value)),
-        "measured_in": reading.measured_in if whole else f"{reading.measured_in}, mean over units",
+        "value": float(reading.value) if whole else mean,
+        "measured_in": reading.measured_in if whole else f"{reading.measured_in}, mean of {of} numbers",
         "observations": reading.observations, "samples": reading.samples, "coverage": reading.coverage, "ceiling": reading.ceiling,
         "low": reading.low, "high": reading.high, "verdict": reading.verdict, "undersampled": reading.undersampled, "note": note,
     }  # fmt: skip

@@ -33,7 +33,7 @@ def test_an_array_is_no_float() -> None:
     with pytest.raises(TypeError, match="5 numbers"):
         float(r)
     assert np.asarray(r).shape == (5,)
-    assert "5 units" in str(r)
+    assert "5 numbers" in str(r)
 
 
 @pytest.mark.parametrize(

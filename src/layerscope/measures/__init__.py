@@ -23,6 +23,7 @@ from ._efficiency import geometric_mean as geometric_mean
 from ._entropy import Entropy as Entropy
 from ._columns import coverage as coverage
 from ._entropy import entropy as entropy
+from ._entropy_by_transformation import EntropyByTransformation as EntropyByTransformation
 from ._goodfellow import Goodfellow as Goodfellow
 from ._information import ClassEntropy as ClassEntropy
 from ._information import Information as Information

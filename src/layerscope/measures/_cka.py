@@ -140,7 +140,7 @@ class Sums:
 def alignments(sums: Sums, n: int, against: int, debiased: bool) -> Floats:
     """CKA of every transformation with the one compared with, (…, T); NaN where answers do not move."""
     squares = sums.squares
-    origin = squares[..., against : against + 1]
+    origin: Floats = squares[..., against : against + 1]
     (own, own4), (cross, cross4) = sums.own, sums.cross
     if debiased:
         own, cross = unbiased(own, own4, squares * squares, n), unbiased(cross, cross4, origin * squares, n)
@@ -166,8 +166,8 @@ def by_chance(value: Covariances, against: int) -> Floats:
 
     E tr(K P L Pᵀ) = tr K tr L / (N − 1) over permutations P, for centred kernels K and L.
     """
-    norms = (value.own.second**2).sum(axis=(1, 2))
-    sizes = np.sqrt(norms[against] * norms)
+    norms: Floats = (value.own.second**2).sum(axis=(1, 2))
+    sizes: Floats = np.sqrt(norms[against] * norms)
     product = value.squares[against] * value.squares / (value.samples - 1)
     out: Floats = np.full(sizes.shape, np.nan)
     return np.divide(product, sizes, out=out, where=sizes > 0)
