@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -103,7 +103,8 @@ class Samples:
 
     **Arguments:** `ids` (samples,) int64, one per real sample (a forward may see more rows: padding at the end of the batch); `labels`
     (samples,) int64 or None; `mask` (samples, *positions) bool, True where a position counts, or None; `transformations` T when every
-    sample comes T times in a row, the mask then being (samples, T, *positions); `epoch` of a training run, where states are followed over training.
+    sample comes T times in a row, the mask then being (samples, T, *positions); `epoch` of a training run, where states are followed over training;
+    `shuffled` (samples,) labels that a fixed random permutation gives instead, where that is a reference.
     """
 
     ids: NDArray[np.int64]
@@ -111,6 +112,7 @@ class Samples:
     mask: NDArray[np.bool_] | None = None
     transformations: int = 1
     epoch: int | None = None
+    shuffled: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -118,11 +120,11 @@ class Samples:
     def flat(self) -> "Samples":
         """Every row a sample of its own, as the model sees them that runs it."""
         T, mask = self.transformations, self.mask
-        labels = None if self.labels is None else np.repeat(self.labels, T)
+        if T == 1:
+            return self
+        labels, shuffled = (None if each is None else np.repeat(each, T) for each in (self.labels, self.shuffled))
         rows = None if mask is None else mask.reshape(-1, *mask.shape[2:])
-        return (
-            self if T == 1 else replace(self, ids=np.repeat(self.ids, T), labels=labels, mask=rows, transformations=1)
-        )
+        return Samples(np.repeat(self.ids, T), labels, rows, 1, self.epoch, shuffled)
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
@@ -141,8 +143,8 @@ class Samples:
     def strata(self, by: str) -> NDArray[np.int64] | None:
         """The stratum of every sample: its label or its epoch, None where the data has none; by "transformation" the number of each of its
         T versions, (samples · T,)."""
-        if by == "label":
-            return self.labels
+        if by in ("label", "shuffled label"):
+            return self.labels if by == "label" else self.shuffled
         if by == "transformation":
             return np.tile(np.arange(self.transformations), len(self))
         return None if self.epoch is None else np.full(len(self), self.epoch, np.int64)

@@ -52,6 +52,7 @@ ARROWS["_walk"] = {
     "probes",
 }
 ARROWS["_manifest"] = {"_errors", "_walk", "_results", "tallies", "measures", "feed", "probes"}
+ARROWS["_shuffled"] = {"_errors", "_site", "_task", "_results", "tallies", "measures", "feed"}
 ARROWS["demo"] = {"_errors", "_results", "datasets", "_examine"}
 
 PARTS = {*ARROWS, "_examine", "_look", "integrations", "compat", "testing", "cli"}

@@ -2,24 +2,20 @@
 
 import copy
 import os
-import random
-import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
+from .._choices import forward_of, said
 from .._errors import DataError, EmptyTally
-from .._examine import LOOK, chosen_layers, forward_of
-from .._manifest import Making, said
+from .._manifest import Making
 from .._reading import NAN
 from .._results import Results
+from .._road import LOOK, chosen_layers
 from .._walk import Walk
-from ..feed import Batch, Data, Feed
+from ..feed import Batch, Feed, same_order
 from ..inventory import Selection, wants_inputs
 from ..measures import AbstractMeasure, DeadUnits, Entropy, FiringRate
 from ..probes import probe_for
@@ -121,7 +117,7 @@ class Monitor:
         if self._trained[0] is model and self._trained[1] == amp:
             return
         self._trained = None, None
-        with probe_for(model, amp=amp, forward=forward_of(self.data)) as probe, _same_order(self.data):
+        with probe_for(model, amp=amp, forward=forward_of(self.data)) as probe, same_order(self.data):
             feed = Feed(self.data, samples=self.samples, batch_size=self.batch_size)
             found = probe.describe(feed.peek(LOOK), wants_inputs(self.layers))
             listed = chosen_layers(found, feed, self.layers, self.exclude, self.thresholds, self.axes)
@@ -181,24 +177,3 @@ def _cost_of(results: Results, table: Sequence[Row], seconds: float, epoch: floa
         f"layerscope: measuring {len(results)} layers on {results.manifest['samples']:,} samples takes {seconds:.2g} s an epoch, "
         f"{100 * seconds / epoch:.2g} % of the first one's {epoch:.2g} s.{more}"
     )
-
-
-@contextmanager
-def _same_order(data: Any) -> Generator[None]:
-    """What a loader draws its order from, its own generator or everyone's, as if nothing had been read: the training may use it too."""
-    loader = data.source if isinstance(data, Data) else data
-    owners = (
-        (loader, "generator"),
-        (getattr(loader, "sampler", None), "generator"),
-        (sys.modules.get("torch"), "default_generator"),
-    )
-    drawing: list[Any] = [found for owner, name in owners if hasattr(found := getattr(owner, name, None), "set_state")]
-    states = [generator.get_state() for generator in drawing]
-    everyones = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's global state, not ours
-    try:
-        yield
-    finally:
-        for generator, state in zip(drawing, states, strict=True):
-            generator.set_state(state)
-        random.setstate(everyones[0])
-        np.random.set_state(everyones[1])  # noqa: NPY002

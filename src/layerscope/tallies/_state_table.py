@@ -14,7 +14,7 @@ from ..kernels import Records, Table, keyed, nonfinite
 from ._abstract import AbstractTally, to_numpy
 from ._state_counts import StateCounts
 
-Strata = Literal["label", "epoch", "transformation"]
+Strata = Literal["label", "shuffled label", "epoch", "transformation"]
 CROSSED = ("epoch", "transformation")
 """Strata in which the same samples stand: columns do not add up over them."""
 
@@ -24,8 +24,8 @@ class StateTable(AbstractTally[StateCounts]):
     """Counts a layer's firing states while they stream.
 
     **Arguments:** `per` what one state is made of ("position": the units at one place; "sample": a sample's whole map; "channel": one
-    channel's map); `strata` "label", "epoch" or "transformation" (its number, 0 … T - 1) to count them apart, where a measure needs it;
-    `threshold` overrides the site's own.
+    channel's map); `strata` "label", "shuffled label", "epoch" or "transformation" (its number, 0 … T - 1) to count them apart, where a measure
+    needs it; `threshold` overrides the site's own.
     **Remembers:** per different state four integers that add over disjoint samples, and the packed rows of a few samples.  By label, all
     strata together are the table of all samples; by epoch or transformation the same samples stand in each, and `within` takes one.
     **Raises:** `ShapeError` when the number of units changes or a mask does not fit; `DataError` without the label or epoch asked for.
