@@ -80,8 +80,8 @@ def apart(results: Results) -> Results:
 
     Everything else would be the same with any labels, and is not repeated there.
     """
-    first = next((results.values_by_site[layer.site] for layer in results.layers.read), {})
-    if not any(_by(tally, STRATUM) for tally in first):
+    here = next((results.values_by_site[layer.site] for layer in results.layers.read[-1:]), None)
+    if here is None or not any(_by(tally, STRATUM) for tally in here):
         return results
     asked: list[AbstractMeasure[Any]] = [m for m in results.measures if _by(m.tally, "label")]
     manifest = {**results.manifest, "labels": "those of other samples, by a fixed random permutation"}

@@ -288,7 +288,7 @@ def test_a_window_of_epochs_is_the_table_of_their_rows() -> None:
 
 
 def test_strata_that_are_not_known_are_refused() -> None:
-    with pytest.raises(DataError, match="counted apart by 'label', 'epoch'"):
+    with pytest.raises(DataError, match="counted apart by 'label', 'shuffled label', 'epoch'"):
         StateTable(strata="class")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="the data has no label"):
         StateTable(strata="label").observe(

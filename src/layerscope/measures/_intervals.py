@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._reading import Jackknife
-from ..tallies import StateCounts
+from ..kernels import Records
+from ..tallies import Pairs, StateCounts
 from ._columns import Columns, Sums, body, c1_of
 from ._counts import LN2
 from ._special import Floats, student
@@ -16,10 +17,14 @@ from ._special import Floats, student
 
 def without_each(value: StateCounts, columns: Columns) -> tuple[Floats, Floats]:
     """c1 and the plain count, in bits, of the data without each of the kept samples, (kept,) each."""
-    records, pairs = value.records(), value.pairs()
     kept = len(value.kept.sifted().ids)
     if kept < 2 or columns.samples < 2:
         return np.empty(0), np.empty(0)
+    return left_out(value.records(), value.pairs(), kept, columns)
+
+
+def left_out(records: Records, pairs: Pairs, kept: int, columns: Columns) -> tuple[Floats, Floats]:
+    """The same from the columns of a table of two or more samples, and what `kept` of these count in it."""
     n, i, q = (column[pairs.s].astype(np.float64) for column in (records.n, records.i, records.Q))
     c = pairs.c.astype(np.float64)
     left, gone = n - c, i == 1

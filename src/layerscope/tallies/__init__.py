@@ -13,6 +13,7 @@ from ._grid import Grid as Grid
 from ._grid import GridMoments as GridMoments
 from ._grid_sums import GridSums as GridSums
 from ._kept import KeptSamples as KeptSamples
+from ._kept import Pairs as Pairs
 from ._kept import places as places
 from ._moments import Moments as Moments
 from ._moments import UnitMoments as UnitMoments
