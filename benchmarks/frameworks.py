@@ -23,7 +23,8 @@ for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREAD
 import numpy as np  # noqa: E402 - threads are chosen before anything loads
 
 from layerscope import datasets  # noqa: E402
-from layerscope._examine import LOOK, chosen_layers, default_measures  # noqa: E402
+from layerscope._choices import default_measures  # noqa: E402
+from layerscope._road import LOOK, chosen_layers  # noqa: E402
 from layerscope._walk import Walk  # noqa: E402
 from layerscope.feed import Feed  # noqa: E402
 from layerscope.probes import probe_for  # noqa: E402

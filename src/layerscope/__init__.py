@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from . import testing as testing
     from . import transformations as transformations
     from ._errors import LayerscopeError as LayerscopeError
-    from ._look import Plan as Plan
     from ._look import activations as activations
     from ._examine import examine as examine
     from ._look import layers as layers
-    from ._look import plan as plan
+    from ._plan import Plan as Plan
+    from ._plan import plan as plan
     from .feed import Data as Data
     from ._reading import Reading as Reading
     from ._results import Results as Results
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from .probes.taps import tap as tap
 
 _NAMES = {
-    "LayerscopeError": "_errors", "Plan": "_look", "activations": "_look", "examine": "_examine", "layers": "_look",
-    "plan": "_look", "Data": "feed", "Reading": "_reading", "Results": "_results", "load": "_results", "Axes": "_site",
+    "LayerscopeError": "_errors", "Plan": "_plan", "activations": "_look", "examine": "_examine", "layers": "_look",
+    "plan": "_plan", "Data": "feed", "Reading": "_reading", "Results": "_results", "load": "_results", "Axes": "_site",
     "Site": "_site", "View": "_view", "watch": "_watch", "reap": "probes.taps",
     "tap": "probes.taps",
 }  # fmt: skip

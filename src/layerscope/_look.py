@@ -1,16 +1,14 @@
-"""Before anything is measured: what a model has to read, what it would take, and the values themselves."""
+"""Before anything is measured: what a model has to read, and the values themselves."""
 
-import math
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._examine import LOOK, chosen_layers, default_measures, forward_of
+from ._choices import forward_of
+from ._road import LOOK
 from ._site import Activations, Chunk, Samples
-from ._walk import Walk
 from .feed import Feed
 from .inventory import Layer, Layers, Selection, select, wants_inputs, with_rules
 from .probes import probe_for
@@ -68,63 +66,6 @@ def _values(layer: Layer, a: Activations) -> dict[str, Chunk]:
     if a.host is not None:
         values = np.array(to_numpy(values))
     return {"values": Chunk.of({"values": values}, a, Samples(np.empty(0, np.int64)))}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an examination will take: `sites`, `rows` of each a sample, `forwards`, `gibibytes` the tallies can grow to, `minutes`.
-
-    Unknown numbers (a stream without length) are NaN.
-    """
-
-    sites: tuple[str, ...]
-    rows: tuple[int, ...]
-    forwards: float
-    gibibytes: float
-    minutes: float
-
-    def __str__(self) -> str:
-        sites = "\n".join(f"  {site}: {rows:,} rows a sample" for site, rows in zip(self.sites, self.rows, strict=True))
-        return (
-            f"{len(self.sites)} sites\n{sites}\n{self.forwards:,.0f} forwards, about {self.minutes:.2g} minutes; tallies at most "
-            f"{self.gibibytes:.2g} GiB (if every state were different)"
-        )
-
-
-def plan(
-    model: Any,
-    data: Any,
-    *,
-    layers: Selection = None,
-    exclude: Selection = None,
-    samples: int | None = None,
-    batch_size: int | None = None,
-    params: Any = None,
-    device: Any = None,
-    amp: str | None = None,
-) -> Plan:
-    """Sites, rows, forwards, memory and minutes of an examination, from one timed batch."""
-    recipes = [*dict.fromkeys(m.tally for m in default_measures())]
-    with probe_for(model, device=device, amp=amp, forward=forward_of(data), params=params) as probe:
-        feed = Feed(data, samples=samples, batch_size=batch_size)
-        listed = chosen_layers(probe.describe(feed.peek(LOOK), wants_inputs(layers)), feed, layers, exclude)
-        walk = Walk(probe, listed, recipes, feed)
-        seconds: list[float] = []
-        for _ in range(2):
-            began = time.perf_counter()
-            walk.step(feed.peek(feed.batch_size))
-            seconds.append(time.perf_counter() - began)
-    rows = tuple(math.prod(x.positions) for x in listed.read)
-    forwards = math.nan if feed.batches is None else float(feed.batches)
-    total = math.nan if feed.length is None else float(feed.length)
-    state_bytes = sum(r * (8 * -(-x.units // 64) + 56) for r, x in zip(rows, listed.read, strict=True))
-    return Plan(
-        tuple(str(x.site) for x in listed.read),
-        rows,
-        forwards,
-        total * state_bytes / 2**30,
-        forwards * min(seconds) / 60,
-    )
 
 
 def _one_batch(batch: Any) -> Any:

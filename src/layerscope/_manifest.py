@@ -4,15 +4,16 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ._errors import DataError
 from ._results import Results
+from ._road import Road
 from ._walk import Walk
 from .feed import Batch, Feed
 from .measures import AbstractMeasure
@@ -53,15 +54,16 @@ class Making:
             "untransformed": None if self.feed.transformations is None else self.feed.transformations.identity,
         }
 
-    def save_sometimes(self, walk: Walk, others: Mapping[str, Walk], batches: int, began: float) -> None:
+    def save_sometimes(self, road: Road, batches: int, began: float) -> None:
         if self.resume is None or time.perf_counter() - max(self.saved, began) < SAVE_EVERY:
             return
-        results = self.results(walk, others, time.perf_counter() - began)
-        results.manifest |= {"resume": {"batches": batches, **self._identity(walk)}}
+        results = self.results(road.walk, road.others, time.perf_counter() - began)
+        state = {"batches": batches, "passes": road.passes, "networks": {n: w.state() for n, w in road.named.items()}}
+        results.manifest |= {"resume": {**state, **self._identity(road.walk)}}
         results.save(self.resume)
         self.saved = time.perf_counter()
 
-    def resumed(self, walk: Walk, others: Mapping[str, Walk]) -> int:
+    def resumed(self, road: Road) -> int:
         """How many batches of the stream are in the file already, whose tallies are taken over.
 
         **Raises:** `DataError` where anything differs that a number depends on: two different runs are never joined.
@@ -72,18 +74,18 @@ class Making:
         state = dict(old.manifest.get("resume") or {})
         if not state:
             raise DataError(f"resume={self.resume}: this run is finished. Load it with ls.load, or give another file.")
-        batches = int(state.pop("batches"))
-        now = self._identity(walk)
+        now = self._identity(road.walk)
         differs = [what for what in now if state.get(what) != now[what]]
         if differs:
             raise DataError(
                 f"resume={self.resume}: the file was made with another {' and another '.join(differs)}. Numbers of two different runs "
                 "are not joined; give another file, or call examine as before."
             )
-        for mine, theirs in ((walk, old), *((others[name], old.references[name]) for name in others)):
-            mine.values, mine.task = theirs.values_by_site, theirs.task
-            mine.samples, mine.batches = theirs.manifest["samples"], theirs.manifest["batches"]
-        return batches
+        for name, walk in road.named.items():
+            theirs = old.references[name] if name else old
+            walk.go_on(theirs.values_by_site, theirs.task, theirs.manifest, state["networks"][name])
+        road.passes = list(state["passes"])
+        return int(state["batches"])
 
     def _identity(self, walk: Walk) -> dict[str, Any]:
         """What must be equal for a run to go on, by the name a message gives it."""
@@ -94,19 +96,6 @@ class Making:
             "set of arguments": self.asked,
             "first batch of data": _digest(self.feed.peek(self.feed.batch_size)),
         }
-
-
-def said(value: Any) -> str:
-    """An argument as the user would write it; networks and functions by their names."""
-    if isinstance(value, Mapping):
-        pairs = cast(Mapping[Any, Any], value)  # casts, as isinstance says not of what
-        return "{" + ", ".join(f"{said(key)}: {said(pairs[key])}" for key in pairs) + "}"
-    if isinstance(value, list | tuple):
-        inside = [said(each) for each in cast(Sequence[Any], value)]
-        return f"({', '.join(inside)})" if isinstance(value, tuple) and len(inside) > 1 else f"[{', '.join(inside)}]"
-    if isinstance(value, str | int | float) or is_dataclass(value):
-        return repr(value)
-    return getattr(value, "__name__", None) or (str(value) if isinstance(value, Path) else type(value).__name__)
 
 
 def _digest(batch: Batch) -> str:

@@ -1,21 +1,23 @@
 """One model on its way through the data: the engine under `examine` and `watch`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ._errors import MemoryLimitError, NonFiniteError
+from ._errors import NonFiniteError
 from ._inputs import input_of, is_input
 from ._results import Values
-from ._site import Activations, Chunk, Samples
+from ._room import Room
+from ._shelf import Shelf
+from ._site import Activations, Chunk, Samples, Site
 from ._states import count_nonfinite
 from ._task import Task
 from .feed import Batch, Feed
 from .inventory import Layer, Layers
 from .probes import AbstractProbe, Read
-from .tallies import AbstractTally, to_numpy
+from .tallies import AbstractTally, StateTable, to_numpy
 
 FINITE = "finite"
 """The key of what is read to see that all values are finite."""
@@ -24,7 +26,8 @@ FINITE = "finite"
 class Walk:
     """One model on its way through the data: its tallies so far, and how well it did its task.
 
-    `finite` raises at values that are not, whatever is measured; no tally needs to count them for it.
+    `finite` raises at values that are not, whatever is measured; no tally needs to count them for it. `room` is the memory that tallies
+    may take: sites for which there is none wait for another pass over the data. `scored` says that the task is counted, in the first pass.
     """
 
     def __init__(
@@ -34,26 +37,47 @@ class Walk:
         recipes: Sequence[AbstractTally[Any]],
         feed: Feed,
         finite: bool = False,
+        room: Room | None = None,
+        scored: bool = True,
     ) -> None:
         self.probe, self.listed, self.score, self.finite = probe, listed, feed.score, finite
         self.layers = tuple(x for x in listed.read if not is_input(x))
         self.input = next((x for x in listed.read if is_input(x)), None)
         self.alignment = feed.alignment
-        self._recipes = tuple(recipes)
+        self.room = Room() if room is None else room
+        self.recipes = tuple(recipes)
+        self._scored = scored
         self._samples = Samples(np.empty(0, np.int64))
         self._bad: list[str] = []
         self.restart()
 
     def restart(self) -> None:
         """Forget all that was seen.  What the probe compiled stays compiled."""
-        self.values: Values = {x.site: {tally: tally.init(x.site) for tally in self._recipes} for x in self.layers}
-        if self.input is not None:
-            site = self.input.site
-            self.values = {site: {tally: tally.init(site) for tally in self._recipes if tally.grid}, **self.values}
-        self.task, self.samples, self.batches = Task(), 0, 0
+        sites = [x.site for x in self.layers]
+        sites = sites if self.input is None else [self.input.site, *sites]
+        self.values: Values = {site: self._nothing(site) for site in sites}
+        self.active, self.waiting = set(self.values), set[Site]()
+        for site in sites:
+            self.room.leave(self, site)
+        self.task, self.samples, self.batches, self.passes, self.forwards = Task(), 0, 0, 0, 0
+
+    def _nothing(self, site: Site) -> dict[AbstractTally[Any], Any]:
+        """The values of a site that has seen nothing; of the input only the variances of the grid are kept."""
+        chosen = self.recipes
+        if self.input is not None and site == self.input.site:
+            chosen = [tally for tally in self.recipes if tally.grid and not isinstance(tally, StateTable)]
+        return {tally: tally.init(site) for tally in chosen}
+
+    # --- one batch ---------------------------------------------------------------------------------------------------------------
 
     def step(self, batch: Batch) -> None:
-        """Run one batch: what the host sees is counted on the spot, what lies on a device when the forward is through."""
+        """Run one batch: what the host sees is counted on the spot, what lies on a device when the forward is through.
+
+        Sites that wait are read as well and not counted, so that the program that runs is the same in every pass, and so are its numbers.
+        """
+        counted = self._scored and not self.passes
+        if not self.active and not counted:
+            return
         self._samples, self._bad = batch.samples, []
         output, chunks = self.probe.run(batch.flat, self.layers, self._read)
         for layer, by_tally in chunks.items():
@@ -65,36 +89,44 @@ class Walk:
                 "pass nonfinite='note' to count them and go on."
             )
         for layer, by_tally in chunks.items():
-            mine = self.values[layer.site]
-            for tally, chunk in by_tally.items():
-                if tally is not FINITE:
-                    mine[tally] = tally.add(mine[tally], self._on_grid(tally, chunk))
-        if self.input is not None:
+            if by_tally and layer.site in self.active:
+                mine = self.values[layer.site]
+                for tally, chunk in by_tally.items():
+                    if tally is not FINITE:
+                        mine[tally] = tally.add(mine[tally], self._on_grid(tally, chunk))
+                self._weigh(layer.site)
+        if self.input is not None and self.input.site in self.active:
             a, mine = replace(input_of(self.input, batch), grid=self.alignment), self.values[self.input.site]
             for tally in mine:
                 mine[tally] = tally.observe(mine[tally], a, batch.samples)
-        self.task = self.task.with_batch(output, batch, self.score)
-        self.samples += len(batch.samples)
-        self.batches += 1
+            self._weigh(self.input.site)
+        self.forwards += len(batch.samples) * batch.samples.transformations
+        if counted:
+            self.task = self.task.with_batch(output, batch, self.score)
+            self.samples += len(batch.samples)
+            self.batches += 1
 
     def _read(self, layer: Layer, a: Activations) -> dict[Any, Chunk]:
         """Called while the forward runs, or once while a program is traced."""
         if self.alignment is not None:
             a = replace(a, grid=self.alignment)
         if a.host is None:
-            found: dict[Any, Chunk] = {tally: Chunk.of(tally.read(a), a, self._samples) for tally in self._recipes}
+            found: dict[Any, Chunk] = {tally: Chunk.of(tally.read(a), a, self._samples) for tally in self.recipes}
             if self.finite:
                 found[FINITE] = Chunk.of(dict(zip(("nan", "inf"), count_nonfinite(a), strict=True)), a, self._samples)
             return found
         if self.finite:
             self._check_finite(layer, *count_nonfinite(a))
+        if layer.site not in self.active:
+            return {}
         mine = self.values[layer.site]
-        for tally in self._recipes:
+        for tally in self.recipes:
             if tally.grid or a.grid is None:
                 mine[tally] = tally.observe(mine[tally], a, self._samples)
             else:
                 chunk = Chunk.of(tally.read(a), a, self._samples)
                 mine[tally] = tally.add(mine[tally], self._on_grid(tally, chunk))
+        self._weigh(layer.site)
         return {}
 
     def _on_grid(self, tally: AbstractTally[Any], chunk: Chunk) -> Chunk:
@@ -111,27 +143,75 @@ class Walk:
         if nan or inf:
             self._bad.append(f"{layer.site} ({nan:,} NaN, {inf:,} infinite)")
 
-    @property
-    def nbytes(self) -> int:
-        return sum(map(_nbytes, self.values.values()))
+    # --- several passes ----------------------------------------------------------------------------------------------------------
 
-    def check_memory(self, limit: int | None, others: Iterable["Walk"]) -> None:
-        if limit is None:
-            return
-        used = self.nbytes + sum(other.nbytes for other in others)
-        if used > limit:
-            sizes = {site: _nbytes(values) for site, values in self.values.items()}
-            largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:3]
-            listed = ", ".join(f"{site} {sizes[site] / 2**20:.0f} MiB" for site in largest)
-            slim = "pooled maps (pool=) or flavour='variance', which are other measures, " if self.alignment else ""
-            raise MemoryLimitError(
-                f"memory_limit: {used / 2**20:.0f} MiB of tallies after {self.samples:,} samples, {limit / 2**20:.0f} MiB are allowed; the "
-                f"largest are {listed}. Measure fewer layers at a time (layers=, exclude=), {slim}fewer samples (samples=), or raise the limit: "
-                "a number is never changed to save memory."
-            )
+    def _weigh(self, site: Site) -> None:
+        if self.room.limit is not None:
+            values = self.values[site]
+            self.room.put(self, site, size_of(values), any(tally.grows for tally in values))
+
+    def defer(self, site: Site) -> None:
+        """Forget what was counted at a site: there is no room for it, and it waits for another pass."""
+        self.values[site] = self._nothing(site)
+        self.active.discard(site)
+        self.waiting.add(site)
+
+    def first(self, plain: Feed, samples: int) -> "Walk | None":
+        """The walk over so many untransformed samples that must come before this one; None where nothing must be known of them."""
+        recipes = [first for tally in self.recipes if (first := tally.first(samples)) is not None]
+        if not recipes or not self.active:
+            return None
+        walk = Walk(self.probe, self.listed, [*dict.fromkeys(recipes)], plain, self.finite, self.room, scored=False)
+        for site in walk.active - self.active:
+            walk.defer(site)
+        return walk
+
+    def take(self, first: "Walk", samples: int) -> None:
+        """Take over what that walk found out, site by site."""
+        for site in [x for x in self.values if x in self.active]:
+            self.room.leave(first, site)
+            found, mine = first.values.pop(site), self.values[site]
+            if site not in first.active:
+                self.defer(site)
+                continue
+            for tally in mine:
+                if (before := tally.first(samples)) is not None:
+                    mine[tally] = tally.prepared(mine[tally], found[before])
+            self._weigh(site)
+        self.forwards += first.forwards
+
+    def again(self, more: bool) -> None:
+        """End a pass over the data; with `more` to come, for this model or another, what is done makes room."""
+        self.passes += 1
+        if more:
+            shelf = self.values if isinstance(self.values, Shelf) else Shelf(self.values)
+            for site in self.active:
+                shelf.put_away(site)
+                self.room.leave(self, site)
+            self.values = shelf
+        self.active, self.waiting = self.waiting, set()
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands among its passes, for a file."""
+        active, waiting = (sorted(map(str, sites)) for sites in (self.active, self.waiting))
+        return {"passes": self.passes, "forwards": self.forwards, "active": active, "waiting": waiting}
+
+    def go_on(self, values: Values, task: Task, manifest: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """Stand where another walk stood."""
+        self.values, self.task = values, task
+        self.samples, self.batches = manifest["samples"], manifest["batches"]
+        self.passes, self.forwards = state["passes"], state["forwards"]
+        self.active, self.waiting = ({x for x in values if str(x) in state[w]} for w in ("active", "waiting"))
+        if self.passes and self.room.limit is not None:
+            self.values = Shelf(values)
+            for site in set(values) - self.active - self.waiting:
+                self.values.put_away(site)
+        for site in self.active:
+            self._weigh(site)
 
 
-def _nbytes(values: Mapping[AbstractTally[Any], Any]) -> int:
+def size_of(values: Mapping[AbstractTally[Any], Any]) -> int:
+    """Bytes of the values of a site."""
     return sum(tally.nbytes(value) for tally, value in values.items())
 
 

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from ._choices import default_measures
 from ._errors import DataError, EmptyTally, SiteError
-from ._examine import default_measures
 from ._results import Results, Values
 from ._site import Samples, Site
 from ._task import Task

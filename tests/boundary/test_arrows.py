@@ -35,13 +35,23 @@ ARROWS["transformations"] = {"_errors"}
 ARROWS["energy"] = {"_errors"}
 ARROWS["distributed"] = {"_errors", "_site", "tallies", "_files"}
 
-ARROWS["_watch"] = ARROWS["_results"] | {"_results", "probes", "_examine", "_walk"}
+ARROWS["_watch"] = ARROWS["_results"] | {"_results", "probes", "_choices", "_walk"}
 
 ARROWS["_task"] = {"_errors", "_reading", "tallies", "feed"}
 ARROWS["_inputs"] = {"_errors", "_site", "feed", "inventory", "tallies"}
+ARROWS["_room"] = {"_errors", "_site"}
+ARROWS["_shelf"] = {"_files", "_site", "tallies"}
+ARROWS["_choices"] = {"_errors", "feed", "inventory", "measures", "tallies", "transformations"}
+ARROWS["_road"] = {
+    *("_errors", "_site", "_choices", "_inputs", "_room", "_walk", "measures", "feed", "inventory", "probes"),
+    *("_shuffled", "_task", "_results"),
+}
+ARROWS["_plan"] = {"_choices", "_road", "_room", "_site", "feed", "inventory", "measures", "tallies"}
 ARROWS["_walk"] = {
     "_errors",
     "_site",
+    "_room",
+    "_shelf",
     "_inputs",
     "_states",
     "_task",
@@ -51,13 +61,13 @@ ARROWS["_walk"] = {
     "inventory",
     "probes",
 }
-ARROWS["_manifest"] = {"_errors", "_walk", "_results", "tallies", "measures", "feed", "probes"}
+ARROWS["_manifest"] = {"_errors", "_road", "_walk", "_results", "tallies", "measures", "feed", "probes"}
 ARROWS["_shuffled"] = {"_errors", "_site", "_task", "_results", "tallies", "measures", "feed"}
 ARROWS["demo"] = {"_errors", "_results", "datasets", "_examine"}
 
 PARTS = {*ARROWS, "_examine", "_look", "integrations", "compat", "testing", "cli"}
-ARROWS["_look"] = {"_examine", "_site", "_walk", "tallies", "feed", "inventory", "probes"}
-ARROWS["_examine"] = PARTS - {"_watch", "_look", "report", "demo", "cli", "compat", "integrations", "testing"}
+ARROWS["_look"] = {"_choices", "_road", "_site", "tallies", "feed", "inventory", "probes"}
+ARROWS["_examine"] = PARTS - {"_watch", "_look", "_plan", "report", "demo", "cli", "compat", "integrations", "testing"}
 ARROWS["testing"] = PARTS - {"report", "demo", "cli", "compat", "integrations"}
 ARROWS["cli"] = PARTS - {"compat", "integrations"} | {PACKAGE}
 ARROWS["integrations"] = ARROWS["compat"] = PARTS | {PACKAGE}

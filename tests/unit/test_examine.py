@@ -18,7 +18,7 @@ from layerscope._errors import (
     SiteError,
     ThresholdError,
 )
-from layerscope._examine import parse_bytes
+from layerscope._choices import parse_bytes
 from layerscope.tallies import StateTable
 from tests.conftest import require
 

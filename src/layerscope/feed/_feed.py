@@ -14,6 +14,7 @@ from ._data import Data
 from ._leaf import describe, is_array, is_list, is_mapping
 from ._nest import Columns
 from ._open import open_source
+from ._same import SameData
 from ._samples import read_ids, read_labels, read_mask
 from ._source import DEFAULT_BATCH, Cut, during
 
@@ -51,7 +52,8 @@ class Feed:
     many at most: evenly spaced over addressable data, the first ones of a stream. `batch_size` rows of a forward: by default those of
     the loader, whose batches are then kept as they are, else 128. `shard` (i, n): only the batches whose number is i modulo n.
     `transformations` a set of T: every sample comes T times in a row, transformed before `preprocess`, and a batch holds whole samples,
-    as many as give at most `batch_size` rows (128); `feed.batch_size` then counts samples.
+    as many as give at most `batch_size` rows (128); `feed.batch_size` then counts samples. `same` is shown every sample that is given, and
+    raises where data that are read again are other data.
 
     A pair is (inputs, target); a list or stream holds single samples where its targets are single values, else batches. A list of bare
     arrays could be either, and raises. An endless stream needs `samples=`: without it, iterating never ends. `length` and `batches` count what this feed gives, None where that is unknown; `notes` say how
@@ -74,7 +76,9 @@ class Feed:
         batch_size: int | None = None,
         shard: tuple[int, int] | None = None,
         transformations: Any = None,
+        same: SameData | None = None,
     ) -> None:
+        self.same = same
         self._data = data if isinstance(data, Data) else Data(data)
         Cut(samples, batch_size, (0, 1) if shard is None else shard)  # the user's numbers, before they are divided
         self.transformations, self.columns = transformations, 1 if transformations is None else len(transformations)
@@ -108,8 +112,13 @@ class Feed:
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of this shard, from the beginning where the data can be restarted."""
+        if self.same is not None:
+            self.same.again()
         for number, size, columns in self._source.pieces(self.batch_size):
-            yield self._batch(columns, number, size)
+            batch = self._batch(columns, number, size)
+            if self.same is not None:
+                self.same.check(batch.samples.ids, columns.inputs)
+            yield batch
 
     def peek(self, n: int) -> Batch:
         """The first samples, at most n, as one batch without padding; nothing is consumed."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscope import Axes, Results, Site
-from layerscope._examine import default_measures
+from layerscope._choices import default_measures
 from layerscope._results import Task, Values
 from layerscope._site import Activations, Chunk, Samples
 from layerscope.inventory import Layer, Layers, Role
