@@ -77,7 +77,7 @@ class Results(Mapping[str, View]):
 
     def __getitem__(self, name: str | Site) -> View:
         layer = find(self.layers.read, name)
-        return View(layer, self.values_by_site[layer.site])
+        return View(layer, self.values_by_site[layer.site], self.manifest.get("transformations", ()))
 
     def __iter__(self) -> Iterator[str]:
         return (str(layer.site) for layer in self.layers.read)

@@ -1,8 +1,9 @@
 """One site of results or of a watched model: methods that compute readings from what was remembered."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +15,28 @@ from ._site import Site
 from ._states import Per, as_bytes
 from .inventory import Layer
 from .measures import (
+    CKA,
+    AbstractGridMeasure,
     AbstractMeasure,
     AlwaysOnUnits,
+    Anova,
     ClassEntropy,
     DeadUnits,
+    Distance,
     Efficiency,
     Entropy,
+    EntropyByTransformation,
     EqualUnits,
-    Estimator,
     FiringRate,
+    Goodfellow,
     Information,
+    NormalizedSameEquivariance,
+    NormalizedVariance,
     RedundantUnits,
+    SameEquivariance,
+    SampleVariance,
+    SampleVarianceByTransformation,
+    TransformationVariance,
     Trust,
     classes_of,
     trust_in,
@@ -35,15 +47,55 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+P = ParamSpec("P")
+
+
+def asks(measure: Callable[P, AbstractMeasure[Any]]) -> Callable[Concatenate["View", P], Reading]:
+    """A method with the arguments and the words of a measure, which reads it at the site of its view."""
+
+    def method(self: "View", *args: P.args, **kwargs: P.kwargs) -> Reading:
+        return self.reading(measure(*args, **kwargs))
+
+    mine, of = inspect.signature(method), inspect.signature(measure)
+    parameters = [mine.parameters["self"], *of.parameters.values()]
+    method.__dict__["__signature__"] = mine.replace(parameters=parameters)
+    method.__doc__ = measure.__doc__
+    return method
+
+
 class View:
     """What was seen at one site.
 
     Every method computes from the tallies, so another order or setting costs no second pass.  Methods that need a tally that was not
-    recorded raise `SiteError` and say which measure to ask for.
+    recorded raise `SiteError` and say which measure to ask for.  Those that `ask` take the arguments of their measure: `help(view.entropy)`.
     """
 
-    def __init__(self, layer: Layer, values: Mapping[AbstractTally[Any], Any]) -> None:
-        self.layer, self._values = layer, values
+    # states: what is recorded when nothing is transformed
+    entropy = asks(Entropy)
+    efficiency = asks(Efficiency)
+    firing_rates = asks(FiringRate)
+    dead_units = asks(DeadUnits)
+    always_on_units = asks(AlwaysOnUnits)
+    equal_units = asks(EqualUnits)
+    redundant_units = asks(RedundantUnits)
+    information = asks(Information)
+    class_entropy = asks(ClassEntropy)
+
+    # movement under transformations
+    normalized_variance = asks(NormalizedVariance)
+    transformation_variance = asks(TransformationVariance)
+    sample_variance = asks(SampleVariance)
+    same_equivariance = asks(SameEquivariance)
+    normalized_same_equivariance = asks(NormalizedSameEquivariance)
+    anova = asks(Anova)
+    distance = asks(Distance)
+    cka = asks(CKA)
+    goodfellow = asks(Goodfellow)
+
+    def __init__(
+        self, layer: Layer, values: Mapping[AbstractTally[Any], Any], transformations: Sequence[str] = ()
+    ) -> None:
+        self.layer, self._values, self._transformations = layer, values, tuple(transformations)
 
     @property
     def site(self) -> Site:
@@ -66,57 +118,14 @@ class View:
         """The reading of any measure whose tally was recorded."""
         return measure.compute(self.value(measure.tally))
 
-    def entropy(self, order: float = 1, *, per: Per = "position", estimator: Estimator = "plug-in") -> Reading:
-        """Rényi entropy of the firing states, in bits: the plain count, or "c2" with an interval or a bracket, or a textbook estimator."""
-        return self.reading(Entropy(order, per, estimator))
-
-    def efficiency(
-        self,
-        order: float = 1,
-        *,
-        against: float | Literal["rates"] | None = None,
-        per: Per = "position",
-        estimator: Estimator = "plug-in",
-    ) -> Reading:
-        """State efficiency: entropy over the number of units, over the entropy of order `against`, or over what the "rates" allow."""
-        return self.reading(Efficiency(order, against, per, estimator))
-
     def trust(self, *, per: Per = "position") -> Trust:
         """How far the entropy can be trusted; printed, "9.96 bits [9.82, 10.12] of 32 (31 %); …", and `.words` for the verdict."""
         return trust_in(self.value(StateTable(per)))
-
-    def firing_rates(self) -> Reading:
-        """The share of observations in which each unit fired."""
-        return self.reading(FiringRate())
-
-    def dead_units(self) -> Reading:
-        """How many units never fired; `.items` lists them."""
-        return self.reading(DeadUnits())
-
-    def always_on_units(self) -> Reading:
-        """How many units always fired; `.items` lists them."""
-        return self.reading(AlwaysOnUnits())
-
-    def equal_units(self, *, opposite: bool = False) -> Reading:
-        """How many units only repeat (or negate) another; `.items` lists the groups."""
-        return self.reading(EqualUnits(opposite))
-
-    def redundant_units(self) -> Reading:
-        """How many units carry nothing of their own; `.items` lists the groups with the observations behind each."""
-        return self.reading(RedundantUnits())
 
     @property
     def table(self) -> StateCounts:
         """The state counts of this site, with all columns."""
         return self.value(StateTable())
-
-    def information(self) -> Reading:
-        """What the state tells about the label, in bits; needs states counted by label."""
-        return self.reading(Information())
-
-    def class_entropy(self) -> Reading:
-        """Entropy of the states within a class, in bits; needs states counted by label."""
-        return self.reading(ClassEntropy())
 
     def classes(self) -> "pd.DataFrame":
         """A row per class: its samples, states, those no other class shows, entropies, coverage, and efficiency at equal samples."""
@@ -128,6 +137,46 @@ class View:
         return table.assign(
             efficiency=table["c2"] / room, efficiency_at_equal_samples=table.pop("at_equal_samples") / room
         )
+
+    def by_transformation(self) -> "pd.DataFrame":
+        """A row per transformation: what the recorded tallies say of each.
+
+        `sample_variance` how far samples lie apart under it; `distance` (root mean square of a value) and `cosine` to the first
+        transformation, `cka` with it; `entropy` of the states (c2) under it.
+        """
+        import pandas as pd
+
+        columns = {
+            "sample_variance": SampleVarianceByTransformation(),
+            "distance": Distance(against=0, level="transformation"),
+            "cosine": Distance("cosine", against=0, level="transformation"),
+            "cka": CKA(level="transformation"),
+            "entropy": EntropyByTransformation(),
+        }
+        recorded = {name: measure for name, measure in columns.items() if self._recorded(measure.tally)}
+        if not recorded:
+            self.value(SampleVarianceByTransformation().tally)  # says what to ask for
+        table = pd.DataFrame({name: np.asarray(self.reading(measure)) for name, measure in recorded.items()})
+        return table.set_axis(pd.Index(self._transformations or table.index, name="transformation"), axis="index")
+
+    def by_class(self) -> "pd.DataFrame":
+        """A row per class with two samples or more: how far its samples move with the transformation, and from each other.
+
+        Needs a measure by class, for example `ls.measures.NormalizedVariance(by_class=True)`, and labels.
+        """
+        import pandas as pd
+
+        kinds = (NormalizedVariance, TransformationVariance, SampleVariance)
+        found = {kind.name.replace(" ", "_"): self._classes(kind(by_class=True)) for kind in kinds}
+        samples = {label: reading.samples for label, reading in found["normalized_variance"].items()}
+        columns = {name: {label: float(each) for label, each in readings.items()} for name, readings in found.items()}
+        return pd.DataFrame({"samples": samples, **columns}).rename_axis("label")
+
+    def _classes(self, measure: AbstractGridMeasure) -> dict[int, Reading]:
+        return measure.classes(self.value(measure.tally))
+
+    def _recorded(self, tally: AbstractTally[Any]) -> bool:
+        return any(other.covers(tally) for other in self._values)
 
     def counts(self) -> NDArray[np.int64]:
         """How often each different state was seen, (states,), all > 0, in the order of the states as little-endian integers."""

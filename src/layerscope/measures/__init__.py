@@ -44,6 +44,7 @@ from ._redundant import RedundantUnits as RedundantUnits
 from ._redundant import UnitGroup as UnitGroup
 from ._redundant import unit_groups as unit_groups
 from ._repeats import repeats_in as repeats_in
+from ._sample_variance_by_transformation import SampleVarianceByTransformation as SampleVarianceByTransformation
 from ._total import Together as Together
 from ._total import Total as Total
 from ._trust import Trust as Trust
