@@ -1,6 +1,5 @@
 """Units that carry no information of their own, in groups, with the observations behind each claim."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,7 +11,7 @@ from ..tallies import StateCounts, StateTable
 from ._abstract import AbstractMeasure
 from ._entropy import notes_on
 from ._rates import check_observed
-from ._units import unit_columns
+from ._units import alike_in
 
 FEW = 5
 """Observations behind a claim below which it is called weak."""
@@ -46,21 +45,10 @@ def unit_groups(value: StateCounts) -> tuple[UnitGroup, ...]:
         found.append(UnitGroup("dead", tuple(dead.tolist()), (), len(dead), rows))
     if len(always):
         found.append(UnitGroup("always on", tuple(always.tolist()), (), len(always), rows))
-    same: dict[bytes, list[int]] = defaultdict(list)
-    against: dict[bytes, list[int]] = defaultdict(list)
-    columns = unit_columns(value)
-    for unit in np.flatnonzero((fired > 0) & (fired < rows)).tolist():
-        column = columns[unit].tobytes()
-        negated = (~columns[unit]).tobytes()
-        if negated in same:
-            against[negated].append(unit)
-        else:
-            same[column].append(unit)
-    for column, units in same.items():
-        spare = len(units) - 1 + len(against[column])
-        if spare:
+    for units, opposite in alike_in(value):
+        if spare := len(units) - 1 + len(opposite):
             once = int(fired[units[0]])
-            found.append(UnitGroup("together", tuple(units), tuple(against[column]), spare, min(once, rows - once)))
+            found.append(UnitGroup("together", units, opposite, spare, min(once, rows - once)))
     return tuple(found)
 
 

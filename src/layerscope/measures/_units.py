@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,19 +113,40 @@ class EqualUnits(AbstractMeasure[StateCounts]):
         return StateTable()
 
     def compute(self, value: StateCounts) -> Reading:
-        check_observed(value)
-        columns = unit_columns(value)
-        rates = rates_of(value)
-        first: dict[bytes, int] = {}
-        groups: dict[int, list[int]] = defaultdict(list)
-        for unit in np.flatnonzero((rates > 0) & (rates < 1)).tolist():
-            column = columns[unit]
-            leader = first.get((~column if self.opposite else column).tobytes())
-            if leader is not None:
-                groups[leader].append(unit)
-            first.setdefault(column.tobytes(), unit)
-        items = tuple((leader, *followers) for leader, followers in groups.items())
-        return _reading(value, float(sum(len(g) - 1 for g in items)), f"of {value.units} units", items)
+        found = alike_in(value)
+        if self.opposite:  # a unit like the first that comes after an opposite one is, in turn, opposite to that one
+            groups = [(a.units[0], *a.opposite) for a in found]
+            groups += [(a.opposite[0], *(u for u in a.units if u > a.opposite[0])) for a in found if a.opposite]
+        else:
+            groups = [units for a in found for units in a]
+        items = tuple(sorted(units for units in groups if len(units) > 1))
+        return _reading(value, float(sum(len(units) - 1 for units in items)), f"of {value.units} units", items)
+
+
+class Alike(NamedTuple):
+    """Units that fired in the same observations as the first of them, and units that fired in exactly all others."""
+
+    units: tuple[int, ...]
+    opposite: tuple[int, ...]
+
+
+def alike_in(value: StateCounts) -> tuple[Alike, ...]:
+    """All units but dead and always-on ones, in groups, by first unit.  Raises `EmptyTally`."""
+    check_observed(value)
+    return value.remember("alike", lambda: _alike_in(value))
+
+
+def _alike_in(value: StateCounts) -> tuple[Alike, ...]:
+    columns, rates = unit_columns(value), rates_of(value)
+    same: dict[bytes, list[int]] = {}
+    against: dict[bytes, list[int]] = defaultdict(list)
+    for unit in np.flatnonzero((rates > 0) & (rates < 1)).tolist():
+        column, negated = columns[unit].tobytes(), (~columns[unit]).tobytes()
+        if negated in same:
+            against[negated].append(unit)
+        else:
+            same.setdefault(column, []).append(unit)
+    return tuple(Alike(tuple(units), tuple(against[column])) for column, units in same.items())
 
 
 def unit_columns(value: StateCounts) -> NDArray[np.uint8]:

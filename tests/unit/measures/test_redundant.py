@@ -5,7 +5,7 @@ import pytest
 
 from layerscope._errors import EmptyTally
 from layerscope._site import Site
-from layerscope.measures import Entropy, RedundantUnits, UnitGroup, unit_groups
+from layerscope.measures import Entropy, EqualUnits, RedundantUnits, UnitGroup, unit_groups
 from layerscope.tallies import StateTable
 from tests.unit.measures.states import table_of_bits
 
@@ -64,6 +64,31 @@ def test_leaving_them_out_changes_no_entropy(seed: int) -> None:
         )
     assert unit_groups(table_of_bits(rest)) == ()
     assert RedundantUnits().compute(table_of_bits(rest)).note == ""
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_small_tables_by_the_definition(seed: int) -> None:
+    """Every unit against every earlier one, row by row."""
+    rng = np.random.default_rng(seed)
+    x = rng.random((rng.integers(1, 4), 2, 12)) < rng.choice([0.2, 0.5, 0.8], 12)
+    rows = x.reshape(-1, 12)
+    value = table_of_bits(x)
+    varies = [u for u in range(12) if 0 < rows[:, u].sum() < len(rows)]
+    like = {u: next(v for v in varies if (rows[:, v] == rows[:, u]).all()) for u in varies}
+    against = {u: next((v for v in varies if (rows[:, v] != rows[:, u]).all()), None) for u in varies}
+    spare = {u for u in varies if like[u] != u or (against[u] is not None and against[u] < u)}
+    groups = unit_groups(value)
+    found = {u for g in groups for u in (*g.units[g.kind == "together" :], *g.opposite)}
+    assert found == spare | {*range(12)} - {*varies}
+    assert float(RedundantUnits().compute(value)) == len(found)
+    for g in groups:
+        for unit in (*g.units[1:], *g.opposite):
+            assert (rows[:, unit] == rows[:, g.units[0]]).all() == (unit in g.units)
+    assert float(EqualUnits().compute(value)) == sum(like[u] != u for u in varies)
+    turned = [u for u in varies if against[u] is not None and against[u] < u]
+    opposite = EqualUnits(opposite=True).compute(value)
+    assert float(opposite) == len(turned)
+    assert {u: first for first, *rest in opposite.items for u in rest} == {u: against[u] for u in turned}
 
 
 def test_nothing_observed() -> None:
