@@ -1,4 +1,4 @@
-"""Real handwritten digits without a network: the small set that comes with scikit-learn, and MNIST from files the user has."""
+"""Real images without a network: the small digits that come with scikit-learn, and MNIST and CIFAR-10 from files the user has."""
 
 import gzip
 import hashlib
@@ -17,6 +17,10 @@ _Images = tuple[NDArray[np.float32], NDArray[np.int64]]
 _HELD_OUT = 500  # images of the 1,797 digits, about: every class is split alike
 _SIDE, _IMAGE_MAGIC, _LABEL_MAGIC = 28, 0x803, 0x801
 _PREFIX = {"train": "train", "test": "t10k"}
+_NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+_MNIST, _CIFAR10 = (_SIDE, _SIDE), (32, 32, 3)
+_BATCHES = {"train": tuple(f"data_batch_{k}.bin" for k in range(1, 6)), "test": ("test_batch.bin",)}
+_RECORD = 1 + 3 * 32 * 32  # label, then the red, the green and the blue plane
 
 
 def digits(size: int = 28, *, split: _Split = "test", seed: int = 0, normalize: bool = True) -> _Images:
@@ -83,29 +87,77 @@ def mnist(path: str | Path, *, split: _Split = "test", normalize: bool = True) -
     are checked before anything is allocated.
     **Source:** LeCun, Cortes & Burges 1998, The MNIST database of handwritten digits.
     """
+    path, parts = _asked("mnist", path, split, f"{_PREFIX['train']}-images-idx3-ubyte(.gz) and its three companions")
+    pairs = [_read_idx(path, part) if path.is_dir() else _read_npz("mnist", path, part, _MNIST) for part in parts]
+    return _given([(images[:, None], labels) for images, labels in pairs], normalize)
+
+
+def cifar10(path: str | Path, *, split: _Split = "test", normalize: bool = True) -> _Images:
+    """CIFAR-10 from files on this machine: nothing is downloaded.
+
+    Gives images (N, 3, 32, 32) float32, 0 … 1 or with `normalize=False` 0 … 255, and labels (N,) int64.
+
+    **Arguments:** `path` a folder with the binary version (`data_batch_1.bin` … `data_batch_5.bin`, `test_batch.bin`; also in
+    `cifar-10-batches-bin` below it), or an `.npz` with `x_train` (N, 32, 32, 3), `y_train`, `x_test`, `y_test`. `split` as of `mnist`.
+    **Raises:** `FileNotFoundError` with the names looked for; `DataError` for files that are no CIFAR-10, and for its Python version,
+    which is pickled: loading it would run whatever its author wrote.
+    **Source:** Krizhevsky 2009, Learning multiple layers of features from tiny images.
+    """
+    path, parts = _asked("cifar10", path, split, "data_batch_1.bin … data_batch_5.bin and test_batch.bin")
+    if path.is_dir():
+        return _given([_read_batch(path, name) for part in parts for name in _BATCHES[part]], normalize)
+    pairs = [_read_npz("cifar10", path, part, _CIFAR10) for part in parts]
+    return _given([(np.moveaxis(images, -1, 1), labels) for images, labels in pairs], normalize)
+
+
+def _asked(who: str, path: str | Path, split: str, companions: str) -> tuple[Path, tuple[str, ...]]:
+    """Where the files are, and the parts to be read."""
     if split not in ("train", "test", "all"):
-        raise DataError(f"mnist: split={split!r} is none of 'train', 'test', 'all'.")
+        raise DataError(f"{who}: split={split!r} is none of 'train', 'test', 'all'.")
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(
-            f"mnist: there is no {path}. Give a folder with {_PREFIX['train']}-images-idx3-ubyte(.gz) and its three companions, "
+            f"{who}: there is no {path}. Give a folder with {companions}, "
             "or an .npz with x_train, y_train, x_test, y_test; layerscope.datasets.digits() needs no files."
         )
-    parts = ("train", "test") if split == "all" else (split,)
-    read = _read_idx if path.is_dir() else _read_npz
-    pairs = [read(path, part) for part in parts]
-    images = np.concatenate([images for images, _ in pairs])[:, None].astype(np.float32)
+    return path, ("train", "test") if split == "all" else (split,)
+
+
+def _given(pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], normalize: bool) -> _Images:
+    images = np.concatenate([images for images, _ in pairs]).astype(np.float32)
     labels = np.concatenate([labels for _, labels in pairs]).astype(np.int64)
     if normalize:
         images /= 255
     return images, labels
 
 
+def _read_batch(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A file of records: one byte of label, then 3,072 of pixels, plane by plane."""
+    found = next((p for below in ("", "cifar-10-batches-bin") if (p := folder / below / name).is_file()), None)
+    if found is None:
+        pickled = next((p for p in folder.rglob("data_batch_1") if p.is_file()), None)
+        hint = (
+            f" {pickled.parent.name} is the Python version, which is pickled: loading it would run whatever its author wrote. Fetch the "
+            "binary version, or let Keras read it and keep the arrays: np.savez('cifar10.npz', x_train=…, y_train=…, x_test=…, y_test=…)."
+            if pickled
+            else ""
+        )
+        raise FileNotFoundError(f"cifar10: neither {folder} nor its folder cifar-10-batches-bin holds {name}.{hint}")
+    size = found.stat().st_size
+    if not size or size % _RECORD:
+        raise DataError(
+            f"cifar10: {name} holds {size:,} bytes, which is no whole number of records of {_RECORD:,}. The file is damaged or no binary "
+            "batch of CIFAR-10: fetch it again."
+        )
+    records = np.fromfile(found, dtype=np.uint8).reshape(-1, _RECORD)
+    return _checked("cifar10", records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0], name, name)
+
+
 def _read_idx(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     images_at, labels_at = (_find(folder, f"{_PREFIX[part]}-{kind}") for kind in ("images-idx3", "labels-idx1"))
     images = _idx(images_at, _IMAGE_MAGIC, (_SIDE, _SIDE))
     labels = _idx(labels_at, _LABEL_MAGIC, ())
-    return _checked(images, labels, images_at.name, labels_at.name)
+    return _checked("mnist", images, labels, images_at.name, labels_at.name)
 
 
 def _find(folder: Path, stem: str) -> Path:
@@ -153,25 +205,25 @@ def _unpacked_size(path: Path) -> int:
         return int.from_bytes(file.read(4), "little")
 
 
-def _read_npz(path: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _read_npz(who: str, path: Path, part: str, sides: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     names = (f"x_{part}", f"y_{part}")
     try:
         with zipfile.ZipFile(path) as archive:
             missing = [name for name in names if f"{name}.npy" not in archive.namelist()]
             if missing:
                 raise DataError(
-                    f"mnist: {path.name} has no {' and no '.join(missing)}; it has {', '.join(archive.namelist()) or 'nothing'}. "
+                    f"{who}: {path.name} has no {' and no '.join(missing)}; it has {', '.join(archive.namelist()) or 'nothing'}. "
                     "Give an .npz with x_train, y_train, x_test, y_test."
                 )
             images, labels = (
-                _npy(archive, name, sides, path.name) for name, sides in zip(names, ((_SIDE, _SIDE), ()), strict=True)
+                _npy(who, archive, name, of, path.name) for name, of in zip(names, (sides, ()), strict=True)
             )
     except zipfile.BadZipFile as error:
-        raise DataError(f"mnist: {path.name} is neither a folder nor an .npz ({error}).") from error
-    return _checked(images, labels, *names)
+        raise DataError(f"{who}: {path.name} is neither a folder nor an .npz ({error}).") from error
+    return _checked(who, images, labels, *names)
 
 
-def _npy(archive: zipfile.ZipFile, name: str, sides: tuple[int, ...], file_name: str) -> NDArray[np.uint8]:
+def _npy(who: str, archive: zipfile.ZipFile, name: str, sides: tuple[int, ...], file_name: str) -> NDArray[np.uint8]:
     """One array of an .npz, its header compared with the size of its entry before it is read."""
     entry = archive.getinfo(f"{name}.npy")
     with archive.open(entry) as opened:
@@ -180,30 +232,31 @@ def _npy(archive: zipfile.ZipFile, name: str, sides: tuple[int, ...], file_name:
             version = np.lib.format.read_magic(file)
             reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = reader(file)
+            shape = shape[:1] if not sides and shape[1:] == (1,) else shape  # as Keras gives the labels of CIFAR-10
         except ValueError as error:
-            raise DataError(f"mnist: {name} of {file_name} is no NumPy array ({error}).") from error
+            raise DataError(f"{who}: {name} of {file_name} is no NumPy array ({error}).") from error
         start = file.tell()
         fits = len(shape) == 1 + len(sides) and shape[1:] == sides and not fortran
         if dtype.kind not in "iu" or not fits or entry.file_size != start + int(np.prod(shape)) * dtype.itemsize:
             raise DataError(
-                f"mnist: {name} of {file_name} is {dtype.name} of shape {tuple(shape)} in {entry.file_size:,} bytes, "
-                f"not whole numbers of shape {('N', *sides)}: it is no such array of MNIST."
+                f"{who}: {name} of {file_name} is {dtype.name} of shape {tuple(shape)} in {entry.file_size:,} bytes, "
+                f"not whole numbers of shape {('N', *sides)}: it is no such array of {_NAMES[who]}."
             )
         values = np.frombuffer(file.read(), dtype=dtype).reshape(shape)
     if values.size and not (0 <= values.min() and values.max() <= 255):
-        raise DataError(f"mnist: {name} of {file_name} has values outside 0 … 255. Give the pixels as recorded.")
+        raise DataError(f"{who}: {name} of {file_name} has values outside 0 … 255. Give the pixels as recorded.")
     return values.astype(np.uint8)
 
 
 def _checked(
-    images: NDArray[np.uint8], labels: NDArray[np.uint8], images_name: str, labels_name: str
+    who: str, images: NDArray[np.uint8], labels: NDArray[np.uint8], images_name: str, labels_name: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if len(images) != len(labels):
         raise DataError(
-            f"mnist: {images_name} has {len(images):,} images, {labels_name} {len(labels):,} labels. They do not belong together."
+            f"{who}: {images_name} has {len(images):,} images, {labels_name} {len(labels):,} labels. They do not belong together."
         )
     if len(labels) == 0:
-        raise DataError(f"mnist: {images_name} holds no images.")
+        raise DataError(f"{who}: {images_name} holds no images.")
     if labels.max() > 9:
-        raise DataError(f"mnist: {labels_name} has the label {labels.max()}; those of MNIST are 0 … 9.")
+        raise DataError(f"{who}: {labels_name} has the label {labels.max()}; those of {_NAMES[who]} are 0 … 9.")
     return images, labels

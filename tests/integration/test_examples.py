@@ -13,7 +13,7 @@ require("torch")
 require("sklearn")
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
 OF_OTHERS = {"tensorstate_pytorch.py", "tensorstate_keras.py"}  # published tutorials with tests of their own
-ELSEWHERE = {"monitor_keras.py", "monitor_lightning.py"}  # run by tests/unit/integrations, where their framework is
+ELSEWHERE = {"monitor_keras.py", "monitor_lightning.py", "transformational_measures_keras.py"}  # run by tests where their framework is
 
 
 def test_there_are_examples() -> None:

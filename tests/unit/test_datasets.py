@@ -215,3 +215,59 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 def test_an_unknown_split_is_refused(tmp_path):
     with pytest.raises(DataError, match="split='validation' is none of"):
         datasets.mnist(tmp_path, split="validation")  # pyright: ignore[reportArgumentType] - the mistake under test
+
+
+# ---- CIFAR-10, likewise
+
+COLOURS = np.random.default_rng(2).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
+CLASSES = np.arange(6, dtype=np.uint8)
+
+
+def write_batches(folder: Path, cut: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    records = np.concatenate([CLASSES[:, None], COLOURS.reshape(6, -1)], axis=1)
+    for k in range(5):
+        (folder / f"data_batch_{k + 1}.bin").write_bytes(records[k : k + 1].tobytes())
+    whole = records[5:].tobytes()
+    (folder / "test_batch.bin").write_bytes(whole[: len(whole) - cut])
+    return folder
+
+
+@pytest.mark.parametrize("below", ["", "cifar-10-batches-bin"])
+def test_cifar10_is_read_from_its_binary_batches(below, tmp_path):
+    write_batches(tmp_path / below)
+    x, y = datasets.cifar10(tmp_path, split="train", normalize=False)
+    np.testing.assert_array_equal(x, COLOURS[:5])
+    np.testing.assert_array_equal(y, CLASSES[:5])
+    x, y = datasets.cifar10(tmp_path, split="all")
+    np.testing.assert_allclose(x, COLOURS / 255, atol=1e-7)
+    assert (x.dtype, y.dtype) == (np.float32, np.int64)
+
+
+@pytest.mark.parametrize("column", [False, True])
+def test_cifar10_is_read_from_an_archive(column, tmp_path):
+    labels = CLASSES[:, None] if column else CLASSES
+    images = np.moveaxis(COLOURS, 1, -1)
+    np.savez(tmp_path / "c.npz", x_train=images[:4], y_train=labels[:4], x_test=images[4:], y_test=labels[4:])
+    x, y = datasets.cifar10(tmp_path / "c.npz", normalize=False)
+    np.testing.assert_array_equal(x, COLOURS[4:])
+    np.testing.assert_array_equal(y, CLASSES[4:])
+
+
+def test_batches_that_are_no_cifar10_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no whole number of records of 3,073"):
+        datasets.cifar10(write_batches(tmp_path / "cut", cut=1))
+    with pytest.raises(FileNotFoundError, match="there is no"):
+        datasets.cifar10(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="split='dev' is none of"):
+        datasets.cifar10(tmp_path, split="dev")  # pyright: ignore[reportArgumentType] - the mistake under test
+    np.savez(tmp_path / "m.npz", x_test=TEST[0], y_test=TEST[1])
+    with pytest.raises(DataError, match="no such array of CIFAR-10"):
+        datasets.cifar10(tmp_path / "m.npz")
+
+
+def test_pickled_batches_are_refused_with_the_reason(tmp_path):
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"not even a pickle")
+    with pytest.raises(FileNotFoundError, match="is pickled: loading it would run whatever its author wrote"):
+        datasets.cifar10(tmp_path)
