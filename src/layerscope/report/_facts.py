@@ -1,194 +1,28 @@
-"""What the report needs to know of each site, computed once from the tallies."""
+"""Everything the report is made of: what the results hold, each part computed once, when it is first asked for."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .._errors import LayerscopeError
-from .._reading import EXTRAPOLATED, Reading
-from .._results import Results, reading_or_why
-from .._site import Site
-from .._view import View
-from ..inventory import Layer
-from ..measures import (
-    AlwaysOnUnits,
-    DeadUnits,
-    Efficiency,
-    Entropy,
-    EqualUnits,
-    FiringRate,
-    Trust,
-    rarefaction,
-    trust_in,
-)
-from ..tallies import StateCounts
-
-FLAT = 0.1
-"""Bits by which the entropy may still move, when the samples are doubled, for a curve to be called flat."""
-FROM = 16
-"""Curves begin at a sixteenth of the samples: below, thinning by mean and variance is no longer accurate to 0.1 bit."""
-POINTS = 9
-CORRECTED_ENTROPY = Entropy(estimator="c2")
-NEVER = "never reached by the data"
-
-
-def digits(bits: float) -> str:
-    """Bits with two places, three digits from 100 up.
-
-    >>> digits(5.0649), digits(0.0), digits(239.2)
-    ('5.06', '0', '239')
-    """
-    return "0" if bits == 0 else f"{bits:.2f}" if bits < 100 else f"{bits:.0f}"
-
-
-@dataclass(frozen=True, eq=False)
-class SiteFacts:
-    """One site: its readings, and what is behind them.  `counts` is None where no state was counted, and `problem` then says why.
-
-    `entropy` is the plain count, `corrected` and `efficiency` are by c2, with an interval or a bracket.
-    """
-
-    layer: Layer
-    entropy: Reading
-    corrected: Reading
-    efficiency: Reading
-    counts: StateCounts | None = None
-    rates: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    states: int = 0
-    dead: int = 0
-    always_on: int = 0
-    copies: int = 0
-    problem: str = ""
-
-    @property
-    def name(self) -> str:
-        return str(self.layer.site)
-
-    @property
-    def units(self) -> int:
-        return self.counts.units if self.counts is not None else self.layer.units
-
-    @property
-    def measured(self) -> bool:
-        """Whether the entropy is a number to believe: known, and measured, corrected or constant."""
-        return not math.isnan(float(self.entropy)) and not self.entropy.undersampled
-
-    @property
-    def trust(self) -> Trust:
-        assert self.counts is not None
-        return trust_in(self.counts)
-
-    @property
-    def verdict(self) -> str:
-        """How far the entropy can be trusted, in a word or three; empty where there is none."""
-        return self.entropy.verdict
-
-    @property
-    def lead(self) -> str:
-        """The entropy as it may be said: "5.07 [5.04, 5.09]", "≈ 9.41 (8.92 to 10.1)", "12.2 to 35", or "0"."""
-        reading = self.corrected
-        low, high = (digits(limit) for limit in (reading.low, reading.high))
-        if self.measured:
-            return f"{digits(float(reading))} [{low}, {high}]" if reading.low < reading.high else digits(float(reading))
-        return f"≈ {digits(float(reading))} ({low} to {high})" if self.verdict == EXTRAPOLATED else f"{low} to {high}"
-
-    @property
-    def undersampled(self) -> bool:
-        return not math.isnan(float(self.entropy)) and self.entropy.undersampled
-
-    @property
-    def independent(self) -> float:
-        """Bits the layer would have if its units fired independently at their own rates, Σ h(p)."""
-        p = self.rates[(self.rates > 0) & (self.rates < 1)]
-        return float(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)).sum() + 0.0)
-
-    @cached_property
-    def thinned(self) -> NDArray[np.int64]:
-        """Numbers of samples at which the curve of the entropy is drawn, from a sixteenth of them to all."""
-        total = self.entropy.samples
-        return np.unique(np.geomspace(max(1, math.ceil(total / FROM)), total, POINTS).round().astype(np.int64))
-
-    @cached_property
-    def curve(self) -> NDArray[np.float64]:
-        """The entropy that so many of the samples would have shown."""
-        assert self.counts is not None
-        return np.array([rarefaction(self.counts, int(t)) for t in self.thinned])
-
-    @cached_property
-    def ceiling(self) -> NDArray[np.float64]:
-        """The most that so many samples could show: all their observations different, or all n units free."""
-        rows = self.entropy.observations * self.thinned / self.entropy.samples
-        return np.minimum(np.log2(np.maximum(rows, 1)), self.units)
-
-    @cached_property
-    def growth(self) -> float:
-        """Bits the entropy gained when the samples were doubled, from half of them to all; NaN where there is no half."""
-        if self.counts is None or self.counts.samples < 2 or math.isnan(float(self.entropy)):
-            return math.nan
-        return float(self.entropy) - rarefaction(self.counts, self.counts.samples // 2)
+from .._results import Results
+from ._movement_facts import Movement, movement_of
+from ._state_facts import States, states_of
 
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """All sites that were read, in the order of the forward pass, and their corrected entropies in the untrained network, where asked for."""
+    """The facts of one page; a part that was not measured has no sites."""
 
     results: Results
-    sites: tuple[SiteFacts, ...]
-    untrained: Mapping[Site, Reading]
 
-    @property
-    def measured(self) -> list[SiteFacts]:
-        return [site for site in self.sites if site.measured]
+    @cached_property
+    def states(self) -> States:
+        return states_of(self.results)
 
-    @property
-    def undersampled(self) -> list[SiteFacts]:
-        return [site for site in self.sites if site.undersampled]
-
-    @property
-    def counted(self) -> list[SiteFacts]:
-        return [site for site in self.sites if site.counts is not None]
+    @cached_property
+    def movement(self) -> Movement:
+        return movement_of(self.results)
 
     @property
     def samples(self) -> int:
-        return max((site.entropy.samples for site in self.sites), default=0) or int(
-            self.results.manifest.get("samples", 0)
-        )
-
-
-def facts_of(results: Results) -> Facts:
-    """Everything the pictures and sentences are made of."""
-    reference = results.references.get("untrained")
-    untrained: dict[Site, Reading] = {}
-    if reference is not None:
-        untrained = {x.site: _reading(reference, x, CORRECTED_ENTROPY) for x in reference.layers.read}
-    return Facts(results, tuple(_site(results, layer) for layer in results.layers.read), untrained)
-
-
-def _reading(results: Results, layer: Layer, measure: Entropy | Efficiency) -> Reading:
-    if layer.site not in results.values_by_site:
-        return Reading(math.nan, note=NEVER)
-    return reading_or_why(View(layer, results.values_by_site[layer.site]), measure)
-
-
-def _site(results: Results, layer: Layer) -> SiteFacts:
-    entropy, corrected = _reading(results, layer, Entropy()), _reading(results, layer, CORRECTED_ENTROPY)
-    efficiency = _reading(results, layer, Efficiency(estimator="c2"))
-    problem = entropy.note if math.isnan(float(entropy)) else ""
-    if layer.site not in results.values_by_site:
-        return SiteFacts(layer, entropy, corrected, efficiency, problem=problem)
-    view = View(layer, results.values_by_site[layer.site])
-    try:
-        if not view.table.observations and not view.table.masked:
-            return SiteFacts(layer, entropy, corrected, efficiency, problem=NEVER)
-        rates = np.asarray(view.reading(FiringRate()).value, np.float64)
-        single = [int(float(view.reading(measure))) for measure in (DeadUnits(), AlwaysOnUnits(), EqualUnits())]
-    except LayerscopeError as error:
-        return SiteFacts(layer, entropy, corrected, efficiency, problem=problem or str(error).splitlines()[0])
-    counts = view.table
-    return SiteFacts(
-        layer, entropy, corrected, efficiency, counts, rates, len(counts.records().n), *single, problem=problem
-    )
+        """Items of the data, each counted once, under however many transformations it was shown."""
+        return self.states.samples or self.movement.samples or int(self.results.manifest.get("samples", 0))

@@ -3,8 +3,10 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from ._facts import FLAT, Facts, SiteFacts
+from ._facts import Facts
 from ._look import SERIES, Look, axes, figure, fitted, inches
+from ._picture import Picture
+from ._state_facts import FLAT, SiteStates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,9 +14,10 @@ if TYPE_CHECKING:
 
 def draw_samples(facts: Facts, look: Look) -> "Figure":
     """A line per layer, in colour for up to six of them, the others thin and grey; dotted, the most that so many samples could show."""
+    states = facts.states
     shown = [
         site
-        for site in facts.counted
+        for site in states.counted
         if not math.isnan(float(site.entropy)) and site.counts and site.counts.samples > 1
     ]
     if not shown:
@@ -52,7 +55,7 @@ def draw_samples(facts: Facts, look: Look) -> "Figure":
     return fig
 
 
-def verdict(site: SiteFacts) -> str:
+def verdict(site: SiteStates) -> str:
     """What the curve tells, in two or three words."""
     if site.undersampled:
         return site.verdict if site.growth < FLAT else f"{site.verdict}, +{site.growth:.2g} a doubling"
@@ -60,11 +63,11 @@ def verdict(site: SiteFacts) -> str:
     return "flat" if low <= site.trust.tolerance else f"count {low:.2g} bits low"
 
 
-def _chosen(shown: list[SiteFacts]) -> list[SiteFacts]:
+def _chosen(shown: list[SiteStates]) -> list[SiteStates]:
     """The sites in colour, in the order of the forward pass: measured ones before others, then those whose entropies differ most."""
     if len(shown) <= len(SERIES):
         return shown
-    picked: list[SiteFacts] = []
+    picked: list[SiteStates] = []
     for group in ([site for site in shown if site.measured], [site for site in shown if not site.measured]):
         left = sorted(group, key=lambda site: -float(site.entropy))
         while left and len(picked) < len(SERIES):
@@ -77,7 +80,7 @@ def _chosen(shown: list[SiteFacts]) -> list[SiteFacts]:
     return [site for site in shown if site in picked]
 
 
-def _axes(ax: Any, shown: list[SiteFacts], look: Look) -> None:
+def _axes(ax: Any, shown: list[SiteStates], look: Look) -> None:
     from matplotlib.ticker import MaxNLocator
 
     first, last = min(int(site.thinned[0]) for site in shown), max(int(site.thinned[-1]) for site in shown)
@@ -94,7 +97,7 @@ def _axes(ax: Any, shown: list[SiteFacts], look: Look) -> None:
     ax.set_ylabel("plain count in bits", color=look.ink["text"])
 
 
-def _legend(fig: Any, ax: Any, chosen: list[SiteFacts], rest: int, ends: list[tuple[float, int]], look: Look) -> None:
+def _legend(fig: Any, ax: Any, chosen: list[SiteStates], rest: int, ends: list[tuple[float, int]], look: Look) -> None:
     from matplotlib.lines import Line2D
 
     ink = look.ink
@@ -149,3 +152,14 @@ def spread(wanted: list[float], gap: float, low: float, high: float) -> list[flo
         places[k] = min(places[k], ceiling)
         ceiling = places[k] - gap
     return places
+
+
+SAMPLES = Picture(
+    "samples",
+    "Were there enough samples?",
+    "The plain count that fewer of the same samples would have shown. A flat line can be believed; a line that "
+    "still rises is low by what the bar at its end corrects; a line along its dotted ceiling is only a lower bound.",
+    shows=lambda facts: bool(facts.states.sites),
+    draw=draw_samples,
+    names=lambda facts: facts.states.names,
+)

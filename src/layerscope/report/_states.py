@@ -3,13 +3,13 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .._reading import Reading
-from ._facts import Facts, SiteFacts
+from ._axis import doubled
+from ._facts import Facts
 from ._look import Look, axes, figure
+from ._picture import Picture
 from ._rows import RIGHT, Rows
+from ._state_facts import SiteStates, States
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,22 +20,23 @@ LINEAR = 130
 
 def draw_states(facts: Facts, look: Look) -> "Figure":
     """A bar to n units for every site, darker to Σ h(p), with the entropy as a dot in its interval; hollow in its bracket where unproven."""
-    rows = Rows(facts.sites, look)
-    handles = _legend(facts, look)
+    states = facts.states
+    rows = Rows(states.sites, [_said(site, look) for site in states.sites], look)
+    handles = _legend(states, look)
     columns = 1 if look.narrow else 2
     head = 0.08 + 0.178 * math.ceil(len(handles) / columns)
     fig = figure(look, head + rows.height + 0.6)
     ax = axes(fig, look, rows.left, RIGHT, head + 0.05, 0.52)
-    widest = max((site.units for site in facts.sites), default=1)
+    widest = max((site.units for site in states.sites), default=1)
     _scale(ax, widest, look)
     for bits, ink in (
-        ([site.units for site in facts.sites], "room"),
-        ([site.independent for site in facts.sites], "used"),
+        ([site.units for site in states.sites], "room"),
+        ([site.independent for site in states.sites], "used"),
     ):
         boxes = [_box(0, rows.top(k), width, rows.thick) for k, width in enumerate(bits) if width > 0]
         _shape(ax, boxes, facecolor=look.ink[ink], linewidth=0)
-    _marks(ax, rows, facts, look)
-    rows.write(ax, [_said(site, look) for site in facts.sites])
+    _marks(ax, rows, states, look)
+    rows.write(ax)
     fig.legend(
         handles=handles, loc="upper left", ncols=columns, frameon=False, labelcolor=look.ink["text"], fontsize=8.5,
         borderaxespad=0.1, borderpad=0.1, handlelength=1.8, columnspacing=1.6, labelspacing=0.35,
@@ -43,11 +44,11 @@ def draw_states(facts: Facts, look: Look) -> "Figure":
     return fig
 
 
-def _marks(ax: Any, rows: Rows, facts: Facts, look: Look) -> None:
+def _marks(ax: Any, rows: Rows, states: States, look: Look) -> None:
     """Ticks, triangles and dots; one shape for all of a kind, or a page of 150 layers would be large."""
     ink, over = look.ink, 0.045 if rows.few else 0
     size, edge = (7.5, 1.7) if rows.few else (max(2.6, min(5.0, rows.pitch * 34)), 1.1)
-    known = [(k, site) for k, site in enumerate(facts.sites) if not math.isnan(float(site.entropy))]
+    known = [(k, site) for k, site in enumerate(states.sites) if not math.isnan(float(site.entropy))]
     ticks = [(math.log2(max(1, site.entropy.observations)), rows.top(k)) for k, site in known]
     _shape(
         ax,
@@ -58,7 +59,7 @@ def _marks(ax: Any, rows: Rows, facts: Facts, look: Look) -> None:
         zorder=3,
     )
     below = rows.thick / 2 + 0.055 if rows.few else 0
-    before = [(k, facts.untrained.get(site.layer.site, Reading(math.nan))) for k, site in known]
+    before = [(k, states.untrained.get(site.layer.site, Reading(math.nan))) for k, site in known]
     _limits(ax, rows, [(k, site.corrected) for k, site in known], look)
     for hollow in (False, True):
         at = [
@@ -71,7 +72,7 @@ def _marks(ax: Any, rows: Rows, facts: Facts, look: Look) -> None:
         _points(ax, at, "o", ink["c1"], ink["paper"] if hollow else ink["c1"], size, edge)
 
 
-def dot(site: SiteFacts) -> float:
+def dot(site: SiteStates) -> float:
     """Where the dot stands: at the corrected entropy, or at the plain count where nothing better is known."""
     return float(site.entropy if site.corrected.bracketed else site.corrected)
 
@@ -110,7 +111,7 @@ def _shape(ax: Any, outlines: list[list[tuple[float, float]]], **style: Any) -> 
         ax.add_patch(PathPatch(Path.make_compound_path(*(Path(outline) for outline in outlines)), **style))
 
 
-def _said(site: SiteFacts, look: Look) -> str:
+def _said(site: SiteStates, look: Look) -> str:
     """The line above a bar, right: the number, and what it is worth."""
     if math.isnan(float(site.entropy)):
         return "not measured"
@@ -123,23 +124,10 @@ def _scale(ax: Any, widest: int, look: Look) -> None:
         ax.set_xlim(0, widest * 1.02)
         ax.set_xlabel("bits", color=look.ink["text"])
         return
-    ax.set_xscale("function", functions=(_doubling, _undoubled))
-    ticks = [0, *(2**k for k in range(int(math.log2(widest)) + 1))]
-    labelled = ticks if not look.narrow else [0, *ticks[2::2]]
-    ax.set_xticks(ticks, [f"{t:,}" if t in labelled else "" for t in ticks])
-    ax.set_xlim(0, widest * 1.04)
-    ax.set_xlabel("bits (each step doubles)", color=look.ink["text"])
+    doubled(ax, [0, *(2.0**k for k in range(int(math.log2(widest)) + 1))], widest, "bits", look)
 
 
-def _doubling(bits: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.log2(1 + np.maximum(bits, 0))
-
-
-def _undoubled(place: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.exp2(place) - 1
-
-
-def _legend(facts: Facts, look: Look) -> list[Any]:
+def _legend(states: States, look: Look) -> list[Any]:
     """Only what occurs in this picture."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -160,20 +148,33 @@ def _legend(facts: Facts, look: Look) -> list[Any]:
         )
 
     handles: list[Any] = []
-    if facts.measured:
+    if states.measured:
         handles.append(mark("entropy, corrected, with its 95 % interval", ink["c1"]))
-    if facts.undersampled:
+    if states.undersampled:
         handles.append(mark("hollow: not measured, between the ends of its line", ink["paper"]))
-    if facts.counted:
+    if states.counted:
         handles.append(Line2D([], [], linestyle="", marker="|", markersize=11, markeredgewidth=2.2, color=ink["ceiling"],
                               label="log₂ observations: no plain count can pass it"))  # fmt: skip
-    if facts.untrained:
+    if states.untrained:
         handles.append(
             Line2D(
                 [], [], linestyle="", marker="^", markersize=6, color=ink["muted"], label="the same network, untrained"
             )
         )
     handles.append(Patch(color=ink["room"], linewidth=0, label="room: one bit per unit"))
-    if facts.counted:
+    if states.counted:
         handles.append(Patch(color=ink["used"], linewidth=0, label="used, if units fired independently"))
     return handles
+
+
+STATES = Picture(
+    "states",
+    "What each layer's firing states carry",
+    "A bar is a layer's room, one bit per unit; its dark part is what the units would carry if they fired "
+    "independently of each other. The dot is the entropy, corrected for the states not seen, in its 95 % interval. "
+    "A plain count cannot pass the orange tick, log₂ of the observations: a hollow dot near it tells how many "
+    "samples there were; the entropy lies between the ends of its line.",
+    shows=lambda facts: bool(facts.states.sites),
+    draw=draw_states,
+    names=lambda facts: facts.states.names,
+)

@@ -8,25 +8,16 @@ import numpy as np
 
 from .._reading import percent
 from .._results import Results
-from ._facts import Facts, SiteFacts, facts_of
+from ._facts import Facts
+from ._movement_facts import SiteMovement, ends_of, ratio_digits
 from ._names import plain, rough, shorten
+from ._state_facts import SiteStates
 from ._words import answer, distrust, plain_words
 
 _HEAD = (
-    "site",
-    "type",
-    "units",
-    "observed",
-    "states",
-    "coverage",
-    "plain",
-    "entropy",
-    "verdict",
-    "fires 5/50/95 %",
-    "dead",
-    "on",
-    "copies",
-)
+    "site", "type", "units", "observed", "states", "coverage", "plain", "entropy", "verdict", "fires 5/50/95 %", "dead", "on", "copies",
+)  # fmt: skip
+_MOVES = ("site", "type", "maps", "ratio", "most invariant", "least invariant", "undefined")
 _TEXT = 2
 """Columns on the left that hold words."""
 
@@ -37,10 +28,12 @@ def text(results: Results, width: int = 100) -> str:
     **Arguments:** `width` columns for the sentences; the table takes what it needs.
     **Gives:** the answer, a table with a row per site, the findings and what to distrust, without colours.
     """
-    facts = facts_of(results)
+    facts = Facts(results)
     parts = [_head(results, facts), _filled(str(answer(facts)), width, "")]
-    if facts.sites:
-        parts.append(table(facts))
+    if facts.movement.sites:
+        parts.append(table(_MOVES, [_moves(site) for site in facts.movement.sites]))
+    if facts.states.sites:
+        parts.append(table(_HEAD, [_cells(site) for site in facts.states.sites]))
     parts.append("\n".join(["In plain words", *(_filled(str(said), width, "  - ") for said in plain_words(facts))]))
     parts.append("\n".join(["What to distrust", *(_filled(str(said), width, "  - ") for said in distrust(facts))]))
     return "\n\n".join(parts)
@@ -48,17 +41,18 @@ def text(results: Results, width: int = 100) -> str:
 
 def _head(results: Results, facts: Facts) -> str:
     model, accuracy = plain(str(results.manifest.get("model", "a model"))), results.accuracy
+    times = f" × {facts.movement.count} transformations" if results.task.columns else ""
     if accuracy is None:
         return f"{model}: {facts.samples:,} samples; accuracy unknown, {plain(results.task.note)}"
     if results.task.kind != "accuracy":
-        return f"{model}: {facts.samples:,} samples; {plain(results.task.kind)} {float(accuracy):.4g}"
-    return f"{model}: {percent(float(accuracy))} of {accuracy.samples:,} samples right"
+        return f"{model}: {facts.samples:,} samples{times}; {plain(results.task.kind)} {float(accuracy):.4g}"
+    return f"{model}: {percent(float(accuracy))} of {accuracy.samples:,} samples{times} right"
 
 
-def table(facts: Facts) -> str:
+def table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     """A row per site, columns aligned."""
-    rows = [_HEAD, *(_cells(site) for site in facts.sites)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(_HEAD))]
+    rows = [head, *cells]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
     lines = [_line(row, widths) for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
@@ -68,7 +62,19 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cells).rstrip()
 
 
-def _cells(site: SiteFacts) -> tuple[str, ...]:
+def _moves(site: SiteMovement) -> tuple[str, ...]:
+    head = (shorten(site.name, 30), shorten(plain(site.layer.kind), 16), f"{site.units:,}")
+    known = site.maps[np.isfinite(site.maps)]
+    ends = (
+        [f"{number}: {ratio_digits(float(site.maps[number]))}" for number in ends_of(site)]
+        if known.size
+        else ["-", "-"]
+    )
+    lost = f"{site.undefined:,} of {site.cells:,}" if site.cells else "-"
+    return (*head, site.lead if site.known else "-", *ends, lost)
+
+
+def _cells(site: SiteStates) -> tuple[str, ...]:
     known = not math.isnan(float(site.entropy))
     head = (shorten(site.name, 30), shorten(plain(site.layer.kind), 16), f"{site.units:,}")
     if site.counts is None:

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._facts import Facts, SiteFacts
+from ._facts import Facts
 from ._look import Look, axes, figure
+from ._picture import Picture
 from ._rows import RIGHT, Rows, ends_inside
+from ._state_facts import SiteStates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,13 +19,14 @@ COLUMNS = 200
 
 def draw_units(facts: Facts, look: Look) -> "Figure":
     """Firing rates in cividis: dead units are the dark edge on the left, units that always fire the bright one on the right."""
+    states = facts.states
     from matplotlib.patches import Rectangle
 
-    rows = Rows(facts.sites, look)
+    rows = Rows(states.sites, [_said(site) for site in states.sites], look)
     fig = figure(look, 0.62 + rows.height + 0.55)
     ax = axes(fig, look, rows.left, RIGHT, 0.62, 0.5)
     ax.set_xlim(0, 100)
-    for k, site in enumerate(facts.sites):
+    for k, site in enumerate(states.sites):
         top, bottom = rows.top(k), rows.top(k) + rows.thick
         if not rows.few:
             top, bottom = k * rows.pitch + 0.02, (k + 1) * rows.pitch + 0.02
@@ -47,7 +50,7 @@ def draw_units(facts: Facts, look: Look) -> "Figure":
         "units, from rarely to often firing" if look.narrow else "units of the layer, from rarely to often firing",
         color=look.ink["text"],
     )
-    rows.write(ax, [_said(site) for site in facts.sites])
+    rows.write(ax)
     _bar(fig, 0.2 if look.narrow else rows.left, look)
     return fig
 
@@ -62,7 +65,7 @@ def sorted_rates(rates: NDArray[np.float64], columns: int = COLUMNS) -> NDArray[
     )
 
 
-def _said(site: SiteFacts) -> str:
+def _said(site: SiteStates) -> str:
     if not site.rates.size:
         return "not measured"
     marked = [
@@ -88,3 +91,14 @@ def _bar(fig: Any, left: float, look: Look) -> None:
         spine.set_color(look.ink["line"])
     words = "how often a unit fires" if look.narrow else "share of observations in which a unit fires"
     bar.text(1.09, 0.5, words, transform=bar.transAxes, va="center", fontsize=8.5, color=look.ink["text"])
+
+
+UNITS = Picture(
+    "units",
+    "Every unit at once",
+    "Each row is a layer, its units sorted by how often they fire. Units that never fire are the dark edge on the "
+    "left, units that always fire the bright edge on the right: both carry no information on these data.",
+    shows=lambda facts: bool(facts.states.sites),
+    draw=draw_units,
+    names=lambda facts: facts.states.names,
+)

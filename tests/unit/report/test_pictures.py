@@ -14,12 +14,14 @@ import pytest
 from layerscope import Results
 from layerscope._errors import DataError
 from layerscope.report import plot
-from layerscope.report._facts import facts_of
+from layerscope.report._facts import Facts
 from layerscope.report._look import IN_PAGE, NARROW, ON_PAPER, WIDE, Look, drawing, to_svg
 from layerscope.report._plot import PICTURES
 from layerscope.report._samples import spread, verdict
+from layerscope.report._state_facts import states_of
 from layerscope.report._units import sorted_rates
 from tests.unit.report.made import EVIL, halfway, narrow, results_of, usual, wide
+from tests.unit.report.moved import INPUT, moved_of, moving
 
 
 def points(figure: Any, marker: str) -> list[tuple[float, bool]]:
@@ -38,9 +40,9 @@ def words(figure: Any) -> str:
 
 
 def svg(results: Results, what: str, width: float = WIDE) -> str:
-    facts = facts_of(results)
+    facts = Facts(results)
     with drawing():
-        return to_svg(PICTURES[what](facts, Look(IN_PAGE, width)), "k", "label", [site.name for site in facts.sites])
+        return to_svg(PICTURES[what].draw(facts, Look(IN_PAGE, width)), "k", "label", PICTURES[what].names(facts))
 
 
 # --- 1: states -------------------------------------------------------------------------------------------------------------------
@@ -48,7 +50,7 @@ def svg(results: Results, what: str, width: float = WIDE) -> str:
 
 def test_dots_stand_at_the_entropies_hollow_where_undersampled() -> None:
     results = usual()
-    measured, thin = facts_of(results).sites
+    measured, thin = states_of(results).sites
     assert sorted(points(plot(results), "o")) == [
         (pytest.approx(float(measured.corrected)), False),
         (pytest.approx(float(thin.entropy)), True),
@@ -58,14 +60,14 @@ def test_dots_stand_at_the_entropies_hollow_where_undersampled() -> None:
 def test_lines_reach_from_limit_to_limit() -> None:
     results = usual()
     figure = plot(results)
-    limits = {limit for site in facts_of(results).sites for limit in (site.corrected.low, site.corrected.high)}
+    limits = {limit for site in states_of(results).sites for limit in (site.corrected.low, site.corrected.high)}
     (line,) = [p for p in figure.axes[0].patches if p.get_linewidth() == 2.0]
     assert {*np.asarray(line.get_path().vertices)[:, 0]} == limits
 
 
 def test_an_extrapolation_is_a_hollow_dot_at_its_value() -> None:
     results = results_of({"a": halfway()})
-    (site,) = facts_of(results).sites
+    (site,) = states_of(results).sites
     assert site.verdict == "extrapolated"
     assert points(plot(results), "o") == [(pytest.approx(float(site.corrected)), True)]
     assert "extrapolated: ≈ " in words(plot(results))
@@ -81,7 +83,7 @@ def test_an_undersampled_entropy_is_written_with_its_bounds() -> None:
 
 def test_the_untrained_network_is_a_triangle_hollow_where_undersampled() -> None:
     results = usual(untrained={"conv_1": np.abs(narrow()) * [[[1, 1, -1]]], "conv_2": wide(seed=5)})
-    (before,) = [r for r in facts_of(results).untrained.values() if r.undersampled]
+    (before,) = [r for r in states_of(results).untrained.values() if r.undersampled]
     assert sorted(points(plot(results), "^")) == [(0, False), (pytest.approx(before.low), True)]
     assert points(plot(usual()), "^") == []
 
@@ -101,7 +103,7 @@ def test_bars_reach_to_the_units_and_their_dark_part_to_the_independent_bits() -
     results = usual()
     figure = plot(results)
     assert {*shape(figure, "room")[:, 0]} == {0, 3, 60}
-    assert {*shape(figure, "used")[:, 0]} == {0, *(site.independent for site in facts_of(results).sites)}
+    assert {*shape(figure, "used")[:, 0]} == {0, *(site.independent for site in states_of(results).sites)}
 
 
 def test_ticks_stand_at_the_log_of_the_observations() -> None:
@@ -122,15 +124,15 @@ def test_a_layer_without_a_number_keeps_its_row() -> None:
 
 
 def test_the_verdict_follows_the_curve() -> None:
-    flat, thin = facts_of(usual()).sites
-    (rising,) = facts_of(results_of({"a": narrow(units=9, samples=3000, positions=1)})).sites
+    flat, thin = states_of(usual()).sites
+    (rising,) = states_of(results_of({"a": narrow(units=9, samples=3000, positions=1)})).sites
     assert verdict(flat) == "flat"
     assert verdict(thin) == "saturated, +1 a doubling"
     assert (
         verdict(rising) == f"count {float(rising.corrected) - float(rising.entropy):.2g} bits low"
         or verdict(rising) == "flat"
     )
-    (low,) = facts_of(results_of({"a": narrow(units=9, samples=600, positions=1)})).sites
+    (low,) = states_of(results_of({"a": narrow(units=9, samples=600, positions=1)})).sites
     assert low.measured
     assert verdict(low) == f"count {float(low.corrected) - float(low.entropy):.2g} bits low"
 
@@ -138,10 +140,10 @@ def test_the_verdict_follows_the_curve() -> None:
 def test_every_curve_is_drawn_with_its_ceiling() -> None:
     results = usual()
     lines = plot(results, "samples").axes[0].lines
-    for site in facts_of(results).sites:
+    for site in states_of(results).sites:
         for curve in (site.curve, site.ceiling):
             assert any(np.array_equal(line.get_ydata(), curve) for line in lines)
-    (measured, _) = facts_of(results).sites
+    (measured, _) = states_of(results).sites
     limits = [measured.corrected.low, measured.corrected.high]
     assert sum(np.array_equal(line.get_ydata(), limits) for line in lines) == 1
 
@@ -185,7 +187,7 @@ def test_each_layer_is_a_row_of_its_rates() -> None:
     results = usual()
     images = plot(results, "units").axes[0].images
     assert len(images) == 2
-    for image, site in zip(images, facts_of(results).sites, strict=True):
+    for image, site in zip(images, states_of(results).sites, strict=True):
         assert np.array_equal(np.asarray(image.get_array())[0], sorted_rates(site.rates))
         assert image.get_clim() == (0, 1)
         assert image.get_cmap().name == "cividis"
@@ -201,15 +203,30 @@ def test_dead_and_constant_units_are_written() -> None:
 # --- all of them -----------------------------------------------------------------------------------------------------------------
 
 
+STATES = ("states", "samples", "units")
+MOVEMENT = ("movement", "maps", "accuracy")
+
+
+def example(what: str, names: list[str]) -> Results:
+    """Results of sites with these names that have what the picture shows; every second layer is undersampled, or has dead maps."""
+    if what in STATES:
+        return results_of({name: (narrow, wide)[k % 2](samples=60, seed=k) for k, name in enumerate(names)})
+    values = {name: moving(0.1 + (k % 7) / 3, samples=40, seed=k) for k, name in enumerate(names)}
+    for v in [*values.values()][1::2]:
+        v[..., 0] = 0
+    values = {INPUT: moving(1.4, samples=40, maps=1), **values}
+    return moved_of(values, references={"untrained": values, names[0]: values}, unreached=["never"])
+
+
 @pytest.mark.parametrize("what", PICTURES)
 @pytest.mark.parametrize("count", [1, 5, 13, 150])
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_any_number_of_layers_fits(what: str, count: int, width: float) -> None:
-    results = results_of({f"encoder.layer.{k // 5}.part.{k % 5}": narrow(samples=30, seed=k) for k in range(count)})
+    results = example(what, [f"encoder.layer.{k // 5}.part.{k % 5}" for k in range(count)])
     with drawing():
-        figure = PICTURES[what](facts_of(results), Look(ON_PAPER, width))
+        figure = PICTURES[what].draw(Facts(results), Look(ON_PAPER, width))
     assert figure.get_size_inches()[1] < 14
-    assert len(svg(results, what, width)) < 100_000
+    assert len(svg(results, what, width)) < 130_000, "of which the profiles of two references take half"
 
 
 def text_boxes(figure: Any) -> list[Any]:
@@ -247,9 +264,9 @@ LONG = "the_first_stage_of_feature_extraction.residual_bottleneck_block_number_{
 @pytest.mark.parametrize("name", ["conv_{}", LONG, "encoder.layer.{}.attention.output.dense"])
 @pytest.mark.parametrize("count", [3, 12, 40])
 def test_no_text_leaves_the_picture_or_covers_another(what: str, width: float, name: str, count: int) -> None:
-    values = {name.format(k): (narrow, wide)[k % 2](samples=60, seed=k) for k in range(count)}
+    results = example(what, [name.format(k) for k in range(count)])
     with drawing():
-        figure = PICTURES[what](facts_of(results_of(values)), Look(ON_PAPER, width))
+        figure = PICTURES[what].draw(Facts(results), Look(ON_PAPER, width))
         check_text_stays_inside(figure)
         check_text_does_not_overlap(figure)
 
@@ -270,15 +287,16 @@ def test_the_checks_of_texts_see_bad_ones() -> None:
 def test_any_name_may_stand_in_a_picture(what: str, name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plot(results_of({name: narrow()}), what)
-        drawn = svg(results_of({name: narrow()}), what)
+        plot(example(what, [name]), what)
+        drawn = svg(example(what, [name]), what)
     assert "<script" not in drawn
     assert "<b>" not in drawn
 
 
 @pytest.mark.parametrize("what", PICTURES)
 def test_svg_takes_its_colours_from_the_page(what: str) -> None:
-    drawn = svg(usual(untrained={"conv_1": narrow(), "conv_2": wide()}), what)
+    states = usual(untrained={"conv_1": narrow(), "conv_2": wide()})
+    drawn = svg(states if what in STATES else example(what, ["a", "b"]), what)
     assert "currentColor" in drawn
     assert "var(--line)" in drawn
     assert "#0f0" not in drawn, "a colour that was not replaced"
@@ -294,9 +312,7 @@ def test_a_shortened_name_is_whole_in_a_title() -> None:
 
 
 def test_an_unknown_picture_lists_those_there_are() -> None:
-    with pytest.raises(
-        DataError, match=r"no picture 'unit'. Did you mean 'units'\? Choose one of 'states', 'samples', 'units'"
-    ):
+    with pytest.raises(DataError, match=r"no picture 'unit'. Did you mean 'units'\? Choose one of 'movement', "):
         plot(usual(), "unit")
 
 

@@ -5,21 +5,24 @@ import pytest
 
 from layerscope import Results
 from layerscope._results import Task
-from layerscope.report._facts import facts_of
-from layerscope.report._words import Sentence, answer, distrust, name, plain_words, possible
+from layerscope.report._facts import Facts
+from layerscope.report._sentence import Sentence, name
+from layerscope.report._state_facts import states_of
+from layerscope.report._state_words import possible
+from layerscope.report._words import answer, distrust, plain_words
 from tests.unit.report.made import EVIL, halfway, narrow, results_of, usual, wide
 
 
 def words(results: Results) -> str:
-    return "\n".join(map(str, plain_words(facts_of(results))))
+    return "\n".join(map(str, plain_words(Facts(results))))
 
 
 def doubts(results: Results) -> str:
-    return "\n".join(map(str, distrust(facts_of(results))))
+    return "\n".join(map(str, distrust(Facts(results))))
 
 
 def answered(results: Results) -> str:
-    return str(answer(facts_of(results)))
+    return str(answer(Facts(results)))
 
 
 # --- the answer ------------------------------------------------------------------------------------------------------------------
@@ -69,7 +72,7 @@ def test_a_measured_layer_is_told_with_its_numbers() -> None:
 
 def test_a_plain_count_that_is_low_stands_beside() -> None:
     results = results_of({"a": narrow(units=9, samples=600, positions=1)})
-    (site,) = facts_of(results).sites
+    (site,) = states_of(results).sites
     assert site.measured
     assert f"; a plain count reads {float(site.entropy):.2f}; going from" in words(results)
 
@@ -97,7 +100,7 @@ def test_a_layer_whose_bounds_lie_apart_is_ranked() -> None:
     sparse = -np.abs(narrow(samples=400))
     sparse[:4] *= -1
     results = results_of({"wide": values, "sparse": sparse})
-    order = facts_of(results)
+    order = states_of(results)
     assert order.undersampled[0].efficiency.low > float(order.measured[0].efficiency)
     said = words(results)
     assert "Of the 2 layers that can be compared, wide uses the largest share of its room (" in said
@@ -210,7 +213,7 @@ def test_layers_without_a_number_are_told_with_the_reason() -> None:
 
 def test_a_curve_that_still_rises_is_told() -> None:
     rising = results_of({"a": narrow(units=9, samples=3000, positions=1)})
-    (site,) = facts_of(rising).sites
+    (site,) = states_of(rising).sites
     assert site.measured
     assert site.growth >= 0.1, "otherwise this test tests nothing"
     assert "Plain counts that still rise with the last doubling of the samples: a (+" in doubts(rising)
