@@ -38,6 +38,10 @@ class Records(NamedTuple):
         nothing = np.empty(0, np.int64)
         return cls(np.empty((0, words), np.uint64), nothing, nothing, nothing, nothing)
 
+    def some(self, which: NDArray[Any]) -> "Records":
+        """Those of them that a mask or a list of numbers names."""
+        return Records(self.states[which], self.n[which], self.i[which], self.Q[which], self.first[which])
+
 
 def bfloat16_bits(value: float) -> int:
     """The bits of |value| rounded to the nearest bfloat16, ties to even.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import Records
-from ._counts import LN2
+from ._counts import LN2, CountOfCounts, estimate_of
 from ._special import Floats, digamma, digamma_whole, recurrence_tail
 
 SMALL = 1 << 10
@@ -88,7 +88,7 @@ class Columns:
 
     @cached_property
     def states(self) -> int:
-        return int(self.times.sum())
+        return round(float(self.times.sum()))
 
     @cached_property
     def bodies(self) -> Floats:
@@ -104,12 +104,12 @@ class Columns:
     @cached_property
     def twice(self) -> int:
         """Q₂: states that exactly two samples showed."""
-        return int(self.times[self.i == 2].sum())
+        return round(float(self.times[self.i == 2].sum()))
 
     @cached_property
     def once(self) -> int:
         """Q₁: states that exactly one sample showed."""
-        return int(self.times[self.i == 1].sum())
+        return round(float(self.times[self.i == 1].sum()))
 
     @cached_property
     def plug_in(self) -> float:
@@ -192,20 +192,18 @@ class Columns:
         return float((self.times * (self.n**2 - self.q)).sum()) / pairs if pairs > 0 else math.nan
 
 
-def sample_aware(columns: Columns, order: float, counts: NDArray[np.int64], estimator: str) -> float:
+def sample_aware(columns: Columns, order: float, estimator: str) -> float:
     """Entropy in bits by "c1" or "c2": order 0 Chao2, 1 c1 or c2, 2 unbiased under any dependence within samples, ∞ the plain count.
 
     Other orders have no sample-aware form: Chao & Jost (2015), row by row.  NaN where no two samples share a state (order 2).
     """
-    from ._counts import estimated
-
     if order == 1:
         return columns.c1 if estimator == "c1" else columns.c2
     if order == 0:
         return math.log2(columns.richness)
     if order == 2:
         return -math.log2(columns.collision) + 0.0 if columns.collision > 0 else math.nan
-    return estimated(counts, order, "chao-wang-jost")
+    return estimate_of(CountOfCounts.weighted(columns.n, columns.times), order, "chao-wang-jost")
 
 
 def coverage(n: NDArray[np.int64], i: NDArray[np.int64]) -> float:

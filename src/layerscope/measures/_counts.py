@@ -32,6 +32,12 @@ class CountOfCounts:
         k, f = np.unique(n[n > 0], return_counts=True)
         return cls(k.astype(np.float64), f.astype(np.float64))
 
+    @classmethod
+    def weighted(cls, counts: Floats, times: Floats) -> "CountOfCounts":
+        """Of states seen `counts` times, each standing for `times` of its kind."""
+        k, where = np.unique(counts, return_inverse=True)
+        return cls(k, np.bincount(where, times, len(k)).astype(np.float64))
+
     @cached_property
     def N(self) -> float:
         """Observations."""
@@ -48,6 +54,23 @@ class CountOfCounts:
         if twice:
             return 2 * twice / ((n - 1) * once + 2 * twice)
         return 2 / ((n - 1) * (once - 1) + 2) if once else 1.0
+
+
+def renyi(n: Floats, times: Floats, order: float) -> float:
+    """The plug-in Rényi entropy in bits, for states seen n > 0 times, `times` of each; computed in the log domain."""
+    p = n / (times * n).sum()
+    if order == 1:
+        return float(-(times * (p * np.log2(p))).sum() + 0.0)
+    if order == 0:
+        return float(np.log2((times * np.ones_like(p)).sum()))
+    if order == math.inf:
+        return float(-np.log2(p.max()) + 0.0)
+    if abs(order - 1) < 0.5:  # Σ p^α = 1 + Σ p (p^(α-1) - 1): no cancellation next to α = 1
+        some = (times * (p * np.expm1((order - 1) * np.log(p)))).sum()
+        return float(np.log1p(some) / ((1 - order) * LN2) + 0.0)
+    powers = order * np.log2(p)
+    top = powers.max()
+    return float((top + np.log2((times * np.exp2(powers - top)).sum())) / (1 - order) + 0.0)
 
 
 def plug_in(c: CountOfCounts) -> float:
@@ -161,7 +184,11 @@ def check_estimator(name: str, known: tuple[str, ...]) -> None:
 
 def estimated(counts: NDArray[np.int64], order: float, estimator: str) -> float:
     """Entropy of plain counts in bits by a corrected estimator; orders other than 1 are estimated by "chao-wang-jost" only."""
-    c = CountOfCounts.of(counts)
+    return estimate_of(CountOfCounts.of(counts), order, estimator)
+
+
+def estimate_of(c: CountOfCounts, order: float, estimator: str) -> float:
+    """The same from a count of counts, whole or estimated."""
     if estimator == "chao-wang-jost":
         return chao_jost(c, order) / LN2 + 0.0
     if order != 1:

@@ -59,7 +59,7 @@ class Efficiency(AbstractMeasure[StateCounts]):
     def tally(self) -> StateTable:
         return StateTable(self.per)
 
-    def compute(self, value: StateCounts) -> Reading:
+    def compute(self, value: StateCounts | SketchCounts) -> Reading:
         above = entropy_reading(value, float(self.order), self.estimator)
         if self.against is None:
             return scaled(above, 1 / max(1, value.units), f"of {value.units} bits")
@@ -73,9 +73,13 @@ class Efficiency(AbstractMeasure[StateCounts]):
         return replace(reading, low=math.nan, high=math.nan, ceiling=math.nan, bound="", note=note, jackknife=None)
 
     def _of_rates(self, value: StateCounts | SketchCounts, above: Reading) -> Reading:
-        corrected = self.estimator in AWARE and not isinstance(value, SketchCounts)  # whose kept samples it cannot look up
         j = above.jackknife
-        allowed, without = allowed_in_the_long_run(value) if corrected else (allowed_bits(value), np.empty(0))
+        if self.estimator in AWARE and not isinstance(
+            value, SketchCounts
+        ):  # which cannot look up the states of its kept samples
+            allowed, without = allowed_in_the_long_run(value)
+        else:
+            allowed, without = allowed_bits(value), np.empty(0)
         unit = f"of the {allowed:.4g} bits its firing rates allow"
         reading = scaled(above, 1 / allowed if allowed > 0 else math.nan, unit)
         if j is not None and allowed > 0:

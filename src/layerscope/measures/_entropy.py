@@ -11,17 +11,20 @@ from .._errors import EmptyTally, ThresholdError
 from .._reading import CONSTANT, CORRECTED, LOWER_BOUND, MEASURED, NAN, SATURATED, UNPROVEN, Reading
 from .._states import Per
 from ..kernels import unit_counts
-from ..tallies import StateCounts, StateTable
+from ..tallies import SketchCounts, StateCounts, StateSketch, StateTable
 from ._abstract import AbstractMeasure
 from ._columns import sample_aware
-from ._counts import SHANNON, Estimator, check_estimator, estimated
+from ._counts import SHANNON, Estimator, check_estimator, estimated, renyi
 from ._rates import check_observed
 from ._repeats import repeats_in
+from ._sketched import PROMISED, sketch_of, sketched_entropy, sketched_verdict
 from ._trust import Trust, trust_in
 
 AWARE = ("c1", "c2")
 COINCIDENCES = 30
 """Pairs of rows of one state, from two samples, from which the collision entropy is known within 0.3 bit."""
+ENOUGH = StateSketch().k
+"""States of a sketch from which its errors are promised."""
 
 
 def entropy(counts: ArrayLike, order: float = 1, estimator: Estimator = "plug-in") -> float:
@@ -59,18 +62,7 @@ def entropy(counts: ArrayLike, order: float = 1, estimator: Estimator = "plug-in
                 "Give counts of observations, or take 'plug-in', which also takes shares."
             )
         return estimated(n.astype(np.int64), order, estimator)
-    p = n / n.sum()
-    if order == 1:
-        return float(-(p * np.log2(p)).sum() + 0.0)
-    if order == 0:
-        return math.log2(n.size)
-    if order == math.inf:
-        return float(-np.log2(p.max()) + 0.0)
-    if abs(order - 1) < 0.5:  # Σ p^α = 1 + Σ p (p^(α-1) - 1): no cancellation next to α = 1
-        return float(np.log1p((p * np.expm1((order - 1) * np.log(p))).sum()) / ((1 - order) * math.log(2)) + 0.0)
-    powers = order * np.log2(p)
-    top = powers.max()
-    return float((top + np.log2(np.exp2(powers - top).sum())) / (1 - order) + 0.0)
+    return renyi(n, np.ones(1), order)
 
 
 def check_order(order: Any) -> float:
@@ -113,7 +105,7 @@ class Entropy(AbstractMeasure[StateCounts]):
     def tally(self) -> StateTable:
         return StateTable(self.per)
 
-    def compute(self, value: StateCounts) -> Reading:
+    def compute(self, value: StateCounts | SketchCounts) -> Reading:
         return entropy_reading(value, float(self.order), self.estimator)
 
 
@@ -125,9 +117,11 @@ def check_choice(order: float, estimator: str) -> None:
         estimated(np.ones(1, np.int64), order, estimator)  # says why not
 
 
-def entropy_reading(value: StateCounts, order: float, estimator: str) -> Reading:
+def entropy_reading(value: StateCounts | SketchCounts, order: float, estimator: str) -> Reading:
     """The entropy of a state table by one estimator, with everything a reader must know of it."""
     check_observed(value)
+    if isinstance(value, SketchCounts):
+        return _from_sketch(value, order, estimator)
     records = value.records()
     check_threshold(value, records.states)
     trust, units = trust_in(value), float(value.units)
@@ -135,7 +129,7 @@ def entropy_reading(value: StateCounts, order: float, estimator: str) -> Reading
     if plain:
         number = entropy(records.n, order)
     elif estimator in AWARE:
-        number = sample_aware(trust.columns, order, records.n, estimator)
+        number = sample_aware(trust.columns, order, estimator)
     else:
         number = estimated(records.n, order, estimator)
     verdict = verdict_of(trust, order, estimator)
@@ -159,6 +153,28 @@ def entropy_reading(value: StateCounts, order: float, estimator: str) -> Reading
         note="; ".join([*_remarks(trust, order, estimator, number), *notes_on(value)]),
         verdict=verdict,
         jackknife=trust.jackknife if lead and verdict not in (*UNPROVEN, CONSTANT) else None,
+    )
+
+
+def _from_sketch(value: SketchCounts, order: float, estimator: str) -> Reading:
+    """The entropy from a sketch: with the error it adds, and without an interval, which would need the states of the kept samples."""
+    number, error = sketched_entropy(value, order, estimator)
+    columns, verdict, units = sketch_of(value).columns, sketched_verdict(value), float(value.units)
+    plain = estimator == "plug-in"
+    known = not math.isnan(number)
+    note = f"from a sketch of {value.k:,} states, which adds at most ± {PROMISED * error:.2g} bits"
+    if value.k < ENOUGH:
+        note = f"from a sketch of {value.k:,} states, which adds about ± {PROMISED * error:.2g} bits (promised from {ENOUGH:,} states on)"
+    return Reading(
+        min(number, units),
+        observations=value.observations,
+        samples=value.samples,
+        measured_in="bits",
+        coverage=columns.coverage,
+        ceiling=min(units, math.log2(value.observations)) if plain else units,
+        bound="≥" if plain or (estimator in AWARE and verdict in (LOWER_BOUND, SATURATED)) else "",
+        note="; ".join([note if known else "of the sampled states no two samples share one", *notes_on(value)]),
+        verdict=verdict,
     )
 
 
@@ -209,7 +225,7 @@ def check_threshold(value: StateCounts, states: NDArray[np.uint64]) -> None:
         )
 
 
-def notes_on(value: StateCounts) -> list[str]:
+def notes_on(value: StateCounts | SketchCounts) -> list[str]:
     """What a reader of any number from this table must know."""
     notes: list[str] = []
     if value.nan or value.inf:

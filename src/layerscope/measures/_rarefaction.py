@@ -5,16 +5,17 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tallies import StateCounts
+from ..tallies import SketchCounts, StateCounts
 from ._columns import Columns
 from ._rates import check_observed
+from ._sketched import sketch_of
 from ._trust import trust_in
 
 FEW = 40
 """Up to so many samples a state is thinned by the exact distribution of the samples that hold it, above by mean and variance."""
 
 
-def rarefaction(value: StateCounts, samples: int) -> float:
+def rarefaction(value: StateCounts | SketchCounts, samples: int) -> float:
     r"""Expected plug-in entropy, in bits, of `samples` of the seen samples drawn without replacement.
 
     $H_t = \log_2 N_t - \frac{1}{N_t}\sum_s E[n_t \log_2 n_t]$ with $N_t = tN/M$. How many of the t samples hold a state that i of M hold is
@@ -28,7 +29,8 @@ def rarefaction(value: StateCounts, samples: int) -> float:
         raise ValueError(
             f"rarefaction: {samples} of {value.samples} samples cannot be drawn. Ask for 1 to {value.samples}."
         )
-    return rarefaction_of(trust_in(value).columns, samples)
+    columns = sketch_of(value).columns if isinstance(value, SketchCounts) else trust_in(value).columns
+    return rarefaction_of(columns, samples)
 
 
 def rarefaction_of(columns: Columns, drawn: int) -> float:

@@ -6,23 +6,25 @@ from numpy.typing import NDArray
 from .._errors import EmptyTally
 from .._states import unpack_states
 from ..kernels import unit_counts
-from ..tallies import StateCounts
+from ..tallies import SketchCounts, StateCounts
 from ._special import Floats
 
 BLOCK = 1 << 14
 """States unpacked at a time."""
 
 
-def check_observed(value: StateCounts) -> None:
+def check_observed(value: StateCounts | SketchCounts) -> None:
     """Raise `EmptyTally` where no state was counted."""
     if not value.observations:
         why = f", because the mask leaves out all {value.masked:,} rows" if value.masked else ""
         raise EmptyTally(f"{value.site}: no state was observed yet{why}. Run data through the model first.")
 
 
-def rates_of(value: StateCounts) -> Floats:
+def rates_of(value: StateCounts | SketchCounts) -> Floats:
     """The share of observations in which each unit fired, (units,)."""
     check_observed(value)
+    if isinstance(value, SketchCounts):  # which counts them apart, exactly
+        return value.unit_counts() / value.observations
     records = value.records()
     return value.remember("rates", lambda: unit_counts(records.states, records.n, value.units) / value.observations)
 
@@ -34,7 +36,7 @@ def bits_of(rates: NDArray[np.float64]) -> Floats:
     return -(p * np.log2(p) + q * np.log2(q)) * ((rates > 0) & (rates < 1))
 
 
-def allowed_bits(value: StateCounts) -> float:
+def allowed_bits(value: StateCounts | SketchCounts) -> float:
     """Σ h(p_k): the entropy the layer would have if its units fired independently at their own rates; no entropy of it is larger."""
     return float(bits_of(rates_of(value)).sum())
 

@@ -65,9 +65,10 @@ class Thinned:
         order, begin, keys = grouped(states)
         n, i, Q, first = (np.concatenate(pair)[order] for pair in zip(self.records[1:], other.records[1:], strict=True))
         first = np.minimum.reduceat(first, begin) if len(begin) else first
-        records, rows = Records(states[order[begin]], *(total(x, begin) for x in (n, i, Q)), first), self.rows + other.rows
+        records = Records(states[order[begin]], total(n, begin), total(i, begin), total(Q, begin), first)
+        rows = self.rows + other.rows
         if not self.whole or not other.whole:
-            held = self._held_by_both(other, order, begin, n, max(2.0, 8 * rows / k))
+            held = self._held_by_both(other, order, begin, n, max(2.0, 2 * rows / k))
             held = commonest(records.n, held, 3 * k // 4)
         elif len(begin) <= k:
             return Thinned(records, np.ones(len(begin), np.bool_), ALL, rows)
@@ -77,7 +78,7 @@ class Thinned:
         rest = np.sort(keys[~held & fits(keys, below)])
         below = int(rest[k // 2]) if len(rest) > k // 2 else below
         stays = held | fits(keys, below)
-        return Thinned(Records(*(column[stays] for column in records)), held[stays], below, rows)
+        return Thinned(records.some(stays), held[stays], below, rows)
 
     def _held_by_both(
         self, other: "Thinned", order: Integers, begin: Integers, n: Integers, many: float
@@ -315,7 +316,9 @@ class StateSketch(AbstractTally[SketchCounts]):
         if value.past is not None:
             arrays |= {f"past_{name}": column for name, column in value.past.records._asdict().items()}
             arrays["past_held"], arrays["past_fired"] = value.past.held, value.fired
-            arrays["past_below"], arrays["past_rows"] = (np.array([x], np.uint64) for x in (value.past.below, value.past.rows))
+            arrays["past_below"], arrays["past_rows"] = (
+                np.array([x], np.uint64) for x in (value.past.below, value.past.rows)
+            )
         return arrays
 
     def from_arrays(self, site: Site, arrays: Mapping[str, NDArray[Any]]) -> SketchCounts:
