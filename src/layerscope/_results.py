@@ -1,7 +1,7 @@
 """What an examination found: tallies, recipes and how it was made; numbers are computed from them when asked for."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from .tallies import AbstractTally
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = dict[Site, dict[AbstractTally[Any], Any]]
+Values = MutableMapping[Site, dict[AbstractTally[Any], Any]]
 
 _CHAO = (
     "Chao, A., Wang, Y. T., & Jost, L. (2013). Entropy and the species accumulation curve. Methods Ecol. Evol. 4, 1091-1100; "
@@ -157,8 +157,11 @@ class Results(Mapping[str, View]):
         table = pd.DataFrame(rows, columns=["network", *_COLUMNS])
         return table if self.references else table.drop(columns="network")
 
-    def plot(self, what: str = "states") -> Any:
-        """A matplotlib figure: "states" (entropy by layer), "samples" (entropy against the number of samples), "units" (firing rates)."""
+    def plot(self, what: str | None = None) -> Any:
+        """A matplotlib figure of what was measured: "movement", "accuracy", "maps", "states", "samples", "units"; None takes the first there is.
+
+        See `layerscope.report.plot`, which also puts several results in one picture.
+        """
         from .report import plot
 
         return plot(self, what)

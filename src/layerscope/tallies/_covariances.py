@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .._errors import DataError, FileFormatError, MergeError, ShapeError
 from .._site import Activations, Chunk, Samples, Site
 from ._abstract import AbstractTally, to_numpy
-from ._grid_block import pooled
+from ._grid_block import pooled, rows_of
 from ._grid_groups import NOISE
 from ._grid_sums import RELATIVE
 
@@ -123,14 +123,9 @@ class GridCovariances(AbstractTally[Covariances]):
         return True
 
     def read(self, activations: Activations) -> dict[str, Any]:
-        a = activations
-        rank = len(a.values.shape)
-        x = a.xp.moveaxis(a.values, a.axes.sample % rank, 0)
-        if (
-            a.host is not None and len(x.shape) > 2
-        ):  # means of maps far above their deviations need the digits; devices may have no float64
-            x = a.xp.asarray(x, dtype=a.xp.float64)
-        return {"values": pooled(x, a.axes.among(rank) + 1, "mean", a.mask, a.xp)}
+        rows = rows_of(activations, aligned=False)
+        assert rows is not None  # only alignment finds nothing to act on
+        return {"values": pooled(rows, "mean", activations)}
 
     def init(self, site: Site) -> Covariances:
         return Covariances(site)

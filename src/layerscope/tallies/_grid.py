@@ -96,7 +96,7 @@ class GridMoments(AbstractTally[Grid]):
         a, rows = activations, rows_of(activations, self.aligned)
         if rows is None:
             return {}
-        x = rows.values if self.pool is None else pooled(rows.values, rows.unit, self.pool, a.mask, a.xp)
+        x = rows.values if self.pool is None else pooled(rows, self.pool, a)
         x = in_floats(a.xp.reshape(x, (x.shape[0], -1)), a.xp)
         inside = {} if rows.inside is None else {"inside": rows.inside}
         if a.host is not None or a.grid is None:
@@ -197,14 +197,17 @@ class GridMoments(AbstractTally[Grid]):
     def nbytes(self, value: Grid) -> int:
         return value.nbytes
 
-    def expected_nbytes(self, shape: tuple[int, ...], unit: int, transformations: int, strata: int = 1) -> int:
+    def expected_nbytes(self, shape: tuple[int, ...], unit: int, transformations: int, strata: int | None = None) -> int | None:
         """What `nbytes` will be after the first batch, for samples of this shape with units along axis `unit`, before there is any.
 
-        At most so much where places outside the map leave fewer than 16 values that count; `strata` classes, where sums are kept by class.
+        At most so much where places outside the map leave fewer than 16 values that count; `strata` classes, where sums are kept by class:
+        None, where nobody says of how many.
         """
+        if self.strata is not None and strata is None:
+            return None
         T, D = transformations, shape[unit] if self.pool is not None else math.prod(shape)
         sums = 8 * D * (T + (T if self.flavour == "std" else 1) + 2)
-        return sums * strata if self.strata is not None else sums + Groups.expected_nbytes(D, T)
+        return sums + Groups.expected_nbytes(D, T) if strata is None or self.strata is None else sums * strata
 
     # --- files -------------------------------------------------------------------------------------------------------------------
 
