@@ -1,12 +1,17 @@
-"""Can a memory complete digits it never saw?  The lower half is covered; a dense associative memory beside three plain rivals."""
+"""Can a memory complete digits it never saw?  The lower half is covered; a dense associative memory beside three plain rivals.
 
+`python examples/complete_digits.py pictures` also draws digits before and after, and the energy of their descent, into that folder.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.linear_model import Ridge
 
 import layerscope as ls
 from layerscope import energy
-
-SHADES = " .:-=+*#%@"
 
 
 def error(found: np.ndarray, true: np.ndarray) -> float:
@@ -29,20 +34,25 @@ print("covered digits put aside, error by beta:", {b: round(e, 3) for b, e in tr
 memory = energy.memory(train, beta)
 found = memory.retrieve(np.where(known, test, 0.0), clamp=known)
 linear = Ridge(1.0).fit(train[:, known], train[:, ~known]).predict(test[:, known])
-rivals = {
+made = {
     "dense associative memory": found.states,
     "nearest neighbour": found.baseline,
     "linear regression": np.concatenate([test[:, known], linear], axis=1),
     "mean of all digits": np.broadcast_to(train.mean(axis=0), test.shape),
 }
 print(f"\n{found}\n\nmean squared error of the covered half, {len(test)} unseen digits, pixels from -1 to 1")
-for name, states in rivals.items():
+for name, states in made.items():
     print(f"  {name:25} {error(states, test):.3f}")
 
-print("\nshown, completed, true")
-for one in (3, 60, 200):
-    shown = np.where(known, test[one], -1.0)
-    pictures = [np.clip(x.reshape(8, 8) * 4.5 + 4.5, 0, 9).astype(int) for x in (shown, found.states[one], test[one])]
-    for lines in zip(*pictures, strict=True):
-        print("   ".join("".join(SHADES[k] * 2 for k in line) for line in lines))
-    print()
+if len(sys.argv) > 1:
+    folder = Path(sys.argv[1])
+    rows = {"shown": np.where(known, test, np.nan), **made, "true": test}
+    figure, axes = plt.subplots(len(rows), 12, figsize=(7.6, 4.4), gridspec_kw={"wspace": 0.12, "hspace": 0.12})
+    for line, (name, states) in zip(axes, rows.items(), strict=True):
+        label = f"{name}  {error(states, test):.3f}" if name in made else name
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
+        for ax, one in zip(line, range(3, len(test), 42), strict=False):
+            ax.imshow(states[one].reshape(8, 8), "gray_r", vmin=-1, vmax=1)
+            ax.set(xticks=[], yticks=[], facecolor="#cfe3f1")
+    figure.savefig(folder / "completed-digits.png", dpi=150, bbox_inches="tight")
+    memory.ledger(test, known, test).plot().savefig(folder / "completed-digits-energy.png", dpi=150)

@@ -294,11 +294,19 @@ class HAM:
         return certify(self, xs, clamp, steps, samples, seed)
 
     def ledger(
-        self, xs: Mapping[str, Array], steps: int, descent: AbstractDescent | float = 0.1, clamp: Any = None
+        self,
+        xs: Mapping[str, Array],
+        steps: int,
+        descent: AbstractDescent | float = 0.1,
+        clamp: Any = None,
+        target: Mapping[str, Array] | None = None,
     ) -> Ledger:
-        """A descent as a balance of free energy: interaction, entropy and energy, by layer and step; see `Ledger`."""
+        """A descent as a balance of free energy: interaction, entropy and energy, by layer and step; see `Ledger`.
+
+        **Arguments:** `descent`, `clamp` as `step`; `target` by layer, what its activations should become: one pattern, or one a state.
+        """
         ham, xs = self.enter(xs)
-        return Ledger.of(ham, ham.run(xs, steps, descent, clamp, "parts", "g"))
+        return Ledger.of(ham, ham.run(xs, steps, descent, clamp, "parts", "g"), target, ham.held(clamp, xs))
 
     def retrieval(
         self,

@@ -6,7 +6,7 @@ memories built by hand go wrong.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from .._errors import DataError, ShapeError
 from ._array import Array, beside, common_framework, framework, namespace, numbers
 from ._competing import LSoftmax
-from ._descent import Exact
+from ._descent import AbstractDescent, Exact
 from ._ham import HAM
-from ._layers import IdentityLayer
-from ._synapses import HiddenSynapse
+from ._layers import IdentityLayer, SoftmaxLayer
+from ._ledger import Ledger, cosine
+from ._synapses import BiasSynapse, DenseSynapse, HiddenSynapse
 
 KEPT = 0.9
 """How much weight a stored pattern shall keep when it is shown itself."""
@@ -92,34 +93,16 @@ class Memory:
         None: everything may move, from the query. `tolerance` of |∂E/∂v| in normalised units; `most` exact updates.
         **Raises:** `ShapeError` for queries of another shape, `DataError` for known values that are NaN or infinite.
         """
-        xp = namespace(self.patterns)
-        like = self.patterns
-        asked = beside(queries, like)
-        if tuple(asked.shape[-len(self.shape) :]) != self.shape or asked.ndim > len(self.shape) + 1:
-            raise ShapeError(
-                f"retrieve: patterns have shape {self.shape}, queries must be (queries, *{self.shape}); got {tuple(asked.shape)}."
-            )
-        asked = xp.reshape(xp.astype(asked, like.dtype), (-1, math.prod(self.shape)))
-        known = _known(clamp, asked, self.shape)
-        if not np.isfinite(_host(asked)[_host(known)]).all():
-            raise DataError(
-                "retrieve: some known values of the queries are NaN or infinite. Leave them out with `clamp`."
-            )
-
-        v = xp.where(known, (asked - self.centre) / self.scale, xp.zeros_like(asked))
-        synapse = cast("HiddenSynapse", self.ham.synapses["patterns"])
-        stored: Any = synapse.Ws[0].T
-        # squared distances on what is known: a matrix product each for v², vξ and ξ²
-        mask = xp.astype(known, like.dtype)
-        far = xp.sum(v * v, axis=1)[:, None] - 2 * (v @ stored.T) + mask @ (stored * stored).T
-        softmax = LSoftmax(self.beta)
+        xp, like = namespace(self.patterns), self.patterns
+        asked, known, v, far = self._asked("retrieve", queries, clamp)
+        stored, softmax = self._stored, LSoftmax(self.beta)
         start, held = v, None
         if clamp is not None:
             start = xp.where(known, v, softmax.activation(-far / 2) @ stored)
             held = {"v": known}
         settled = self.ham.until({"v": start}, tolerance, most, Exact(), held)
         end = settled.states["v"]
-        hidden = synapse.seen([end], [1])
+        hidden = cast("HiddenSynapse", self.ham.synapses["patterns"]).seen([end], [1])
         weights = softmax.activation(hidden)
         distance = xp.sum(end * end, axis=1)[:, None] - 2 * hidden  # ‖v − ξ‖²
         near = xp.argmin(distance, axis=1)
@@ -140,6 +123,65 @@ class Memory:
             beside(gap, like), weights, tuple(_regime(row) for row in _host(weights)),
             xp.reshape(xp.take(self.patterns, base, axis=0), shape), base, self.normalised,
         )  # fmt: skip
+
+    @property
+    def _stored(self) -> Any:
+        """The patterns in normalised units, (patterns, pixels)."""
+        return cast("HiddenSynapse", self.ham.synapses["patterns"]).Ws[0].T
+
+    @property
+    def network(self) -> HAM:
+        """The same memory with its hidden layer in sight: "v", and "memory" with a neuron for every pattern."""
+        synapse = cast("HiddenSynapse", self.ham.synapses["patterns"])
+        return HAM(
+            {"v": self.ham.layers["v"], "memory": SoftmaxLayer((len(self.patterns),), beta=self.beta)},
+            {"patterns": DenseSynapse(synapse.Ws[0]), "lengths": BiasSynapse(synapse.b)},
+            [(("v", "memory"), "patterns"), (("memory",), "lengths")],
+        )
+
+    def ledger(
+        self, queries: Array, clamp: Any = None, truth: Array | None = None, steps: int = 30, descent: AbstractDescent | float = 0.2
+    ) -> Ledger:  # fmt: skip
+        """A retrieval step by step, as a balance of free energy: what pixels and the neurons of the patterns pay and get; see `Ledger`.
+
+        What is not known starts at the mean pattern, the neurons of the patterns with what the known part tells them.
+
+        **Arguments:** `queries`, `clamp` as `retrieve`; `truth` (queries, *shape) what should be found, in the units of the patterns: then the ledger has
+        overlaps, cosines around the mean pattern over what is not known, with nearest neighbour as the baseline; `steps`; `descent`, of which
+        `Exact(("v", "memory"))` goes where `retrieve` goes.
+        """
+        _, known, v, far = self._asked("ledger", queries, clamp)
+        start, held = {"v": v, "memory": -far / 2}, None if clamp is None else {"v": known}
+        if truth is None:
+            return self.network.ledger(start, steps, descent, held)
+        wanted, _, right, _ = self._asked("ledger", truth, None)
+        if len(wanted) not in (1, len(v)):
+            raise ShapeError(f"ledger: {len(v)} queries, but the truth of {len(wanted)}.")
+        book = self.network.ledger(start, steps, descent, held, {"v": right})
+        rival, target = _host(self._stored)[np.argmin(_host(far), axis=1)], _host(right)
+        free = ~_host(known) if clamp is not None else np.ones_like(_host(known))
+        parts = [(a * b * free).sum(axis=1) for a, b in ((rival, target), (rival, rival), (target, target))]
+        return replace(book, baseline=cosine(*parts))
+
+    def _asked(self, what: str, queries: Array, clamp: Any) -> tuple[Array, Array, Array, Array]:
+        """Queries as rows, what of them is known, the same in normalised units with 0 where not, and squared distances from the patterns on it."""
+        xp, like, stored = namespace(self.patterns), self.patterns, self._stored
+        asked = beside(queries, like)
+        if tuple(asked.shape[-len(self.shape) :]) != self.shape or asked.ndim > len(self.shape) + 1:
+            raise ShapeError(
+                f"{what}: patterns have shape {self.shape}, queries must be (queries, *{self.shape}); got {tuple(asked.shape)}."
+            )
+        asked = xp.reshape(xp.astype(asked, like.dtype), (-1, math.prod(self.shape)))
+        known = _known(clamp, asked, self.shape)
+        if not np.isfinite(_host(asked)[_host(known)]).all():
+            raise DataError(
+                f"{what}: some known values of the queries are NaN or infinite. Leave them out with `clamp`."
+            )
+        v = xp.where(known, (asked - self.centre) / self.scale, xp.zeros_like(asked))
+        # squared distances on what is known: a matrix product each for v², vξ and ξ²
+        mask = xp.astype(known, like.dtype)
+        far = xp.sum(v * v, axis=1)[:, None] - 2 * (v @ stored.T) + mask @ (stored * stored).T
+        return asked, known, v, far
 
 
 def memory(patterns: Array, beta: float | str = "auto") -> Memory:

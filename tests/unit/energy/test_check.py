@@ -195,6 +195,47 @@ def test_the_entropy_of_a_state_is_not_the_entropy_of_states() -> None:
     assert same.observed["h"][0] == 0
 
 
+def test_overlaps_are_cosines_of_what_may_move() -> None:
+    ham, rng = two_layers(3), np.random.default_rng(0)
+    xs, target = ham.init_states(6, rng=0), rng.standard_normal((6, 12))
+    each = rng.random((6, 12)) < 0.4
+    run = ham.run(xs, 4, 0.2, {"v": each}, read="g")
+    found = ham.ledger(xs, 4, 0.2, {"v": each}, {"v": target}).overlaps
+    assert found is not None
+    for step in range(5):
+        for one in range(6):
+            a, b = run.read["v"][step, one, ~each[one]], target[one, ~each[one]]
+            assert found[step, one] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), rel=1e-12)
+    shared = ham.ledger(xs, 1, 0.2, target={"v": target[0]}).overlaps
+    own = ham.ledger(xs, 1, 0.2, target={"v": np.tile(target[0], (6, 1))}).overlaps
+    np.testing.assert_array_equal(shared, own)
+    both = ham.ledger(xs, 0, target={"v": target, "h": np.ones((6, 9))}).overlaps
+    a, b = np.concatenate([xs["v"], ham.activations(xs)["h"]], 1), np.concatenate([target, np.ones((6, 9))], 1)
+    assert both is not None
+    np.testing.assert_allclose(
+        both[0], (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1), rtol=1e-12
+    )
+
+
+def test_a_state_of_zeros_overlaps_with_nothing() -> None:
+    found = two_layers(0).ledger(two_layers(0).init_states(2), 0, target={"v": np.ones(12)}).overlaps
+    assert np.isnan(found).all()  # type: ignore[arg-type]
+
+
+def test_targets_that_fit_no_layer() -> None:
+    ham = two_layers(0)
+    xs = ham.init_states(3)
+    with pytest.raises(SiteError, match="no layer is called 'w'"):
+        ham.ledger(xs, 1, target={"w": np.ones(12)})
+    with pytest.raises(SiteError, match=r"ledger: the target names no layer\. Give a pattern by layer: \{'v': …\}"):
+        ham.ledger(xs, 1, target={})
+    for wrong in (np.ones(9), np.ones((2, 12))):
+        with pytest.raises(
+            ShapeError, match=r"ledger: the target of 'v' has shape .*; it must be \(12,\), or one a state"
+        ):
+            ham.ledger(xs, 1, target={"v": wrong})
+
+
 # --- attractors -----------------------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from layerscope import energy
 from layerscope._errors import DataError, ShapeError
 from tests.conftest import require
-from tests.unit.energy.autodiff import FRAMEWORKS, array, double, host
+from tests.unit.energy.autodiff import ALL, FRAMEWORKS, array, double, host
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,49 @@ def test_the_same_in_every_framework(framework: str) -> None:
             assert found.normalised == reference.normalised
 
 
+@pytest.mark.parametrize("framework", ALL)
+def test_the_network_of_a_memory_is_the_memory(framework: str) -> None:
+    """With the hidden layer in sight, exact sweeps go where `retrieve` goes, and end at its energy."""
+    rng = np.random.default_rng(0)
+    patterns, queries = rng.standard_normal((30, 12)), rng.standard_normal((5, 12))
+    with double(framework):
+        memory = energy.memory(array(framework, patterns))
+        found = memory.retrieve(array(framework, queries))
+        v = (array(framework, queries) - memory.centre) / memory.scale
+        start = {"v": v, "memory": 0 * array(framework, np.ones((5, 30)))}
+        run = memory.network.run(start, 60, energy.Exact())
+        np.testing.assert_allclose(host(run.states["v"] * memory.scale + memory.centre), host(found.states), atol=1e-5)
+        np.testing.assert_allclose(host(run.energies[-1]), host(found.energy), rtol=1e-8)
+        np.testing.assert_allclose(
+            host(memory.network.activations(run.states)["memory"]), host(found.weights), atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("framework", ALL)
+def test_the_ledger_of_a_retrieval(framework: str) -> None:
+    """Exact sweeps from what is known end where `retrieve` ends; overlaps and the neighbour's are cosines over what was not known."""
+    rng = np.random.default_rng(0)
+    patterns, truth = rng.standard_normal((30, 4, 3)), rng.standard_normal((5, 4, 3))
+    mask = rng.random((5, 4, 3)) < 0.5
+    asked, sweep = np.where(mask, truth, np.nan), energy.Exact(("v", "memory"))
+    with double(framework):
+        memory = energy.memory(array(framework, patterns))
+        found = memory.retrieve(array(framework, asked), mask)
+        book = memory.ledger(array(framework, asked), mask, array(framework, truth), 100, sweep)
+        centre = host(memory.centre).reshape(4, 3)
+        ends, baseline = host(found.states), host(found.baseline)
+    assert book.overlaps is not None
+    assert book.baseline is not None
+    assert (np.diff(book.energy) <= 1e-12).all()
+    for one in range(5):
+        free = ~mask[one]
+        right = (truth[one] - centre)[free]
+        for made, shown in ((ends[one], book.overlaps[-1, one]), (baseline[one], book.baseline[one])):
+            a = (made - centre)[free]
+            assert shown == pytest.approx(a @ right / np.linalg.norm(a) / np.linalg.norm(right), abs=1e-5)
+    assert energy.memory(patterns).ledger(asked[0], mask[0]).overlaps is None
+
+
 def test_integers_are_images_too() -> None:
     patterns = np.random.default_rng(0).integers(0, 255, (20, 4, 4), np.uint8)
     found = energy.memory(patterns).retrieve(patterns[:3])
@@ -152,6 +195,8 @@ def test_integers_are_images_too() -> None:
         (lambda: energy.memory(np.eye(3), beta=-1.0), ValueError, "beta must be above 0"),
         (lambda: energy.memory(np.eye(3)).retrieve(np.eye(4)), ShapeError, r"patterns have shape \(3,\), queries must be .*got \(4, 4\)"),
         (lambda: energy.memory(np.eye(3)).retrieve(np.full(3, np.nan)), DataError, "some known values of the queries are NaN"),
+        (lambda: energy.memory(np.eye(3)).ledger(np.eye(4)), ShapeError, r"ledger: patterns have shape \(3,\)"),
+        (lambda: energy.memory(np.eye(3)).ledger(np.eye(3), truth=np.eye(3)[:2]), ShapeError, r"ledger: 3 queries, but the truth of 2"),
         (lambda: energy.memory(np.eye(3)).retrieve(np.eye(3), np.ones(4, bool)), ShapeError, r"clamp has shape \(4,\); it must be \(3,\), or \(3, 3\)"),
     ],
 )  # fmt: skip

@@ -21,7 +21,7 @@ def test_the_code_of_the_page_prints_what_it_says() -> None:
 
 
 def test_every_name_of_the_page_is_public() -> None:
-    names = set(re.findall(r"energy\.([A-Za-z_]+)", PAGE)) | set(
+    names = set(re.findall(r"(?<![\w-])energy\.([A-Za-z_]+)", PAGE)) | set(
         re.findall(r"`(L[A-Z]\w+|[A-Z]\w+Synapse|[A-Z]\w+Layer)\(", PAGE)
     )
     assert len(names) > 25
