@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from . import tallies as tallies
     from . import testing as testing
     from . import transformations as transformations
+    from ._epochs import Epochs as Epochs
     from ._errors import LayerscopeError as LayerscopeError
     from ._look import activations as activations
     from ._examine import examine as examine
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from .probes.taps import tap as tap
 
 _NAMES = {
-    "LayerscopeError": "_errors", "Plan": "_plan", "activations": "_look", "examine": "_examine", "layers": "_look",
+    "Epochs": "_epochs", "LayerscopeError": "_errors", "Plan": "_plan", "activations": "_look", "examine": "_examine", "layers": "_look",
     "plan": "_plan", "Data": "feed", "Reading": "_reading", "Results": "_results", "load": "_results", "Axes": "_site",
     "Site": "_site", "View": "_view", "watch": "_watch", "reap": "probes.taps",
     "tap": "probes.taps",

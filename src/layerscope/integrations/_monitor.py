@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .._choices import forward_of, said
+from .._epochs import Epochs
 from .._errors import DataError, EmptyTally
 from .._manifest import Making
 from .._reading import NAN
@@ -27,7 +28,19 @@ if TYPE_CHECKING:
 
 TOP = 8
 SAMPLES = 512
-COLUMNS = ("layer", "measure", "setting", "value", "coverage", "observations", "undersampled", "note")
+COLUMNS = (
+    "layer",
+    "measure",
+    "setting",
+    "value",
+    "low",
+    "high",
+    "verdict",
+    "coverage",
+    "observations",
+    "undersampled",
+    "note",
+)
 """What the history keeps of a table of results."""
 
 
@@ -41,8 +54,9 @@ class Monitor:
     """Scalars of a model's layers, epoch after epoch, on the same samples.
 
     **Arguments:** `data`, `layers`, `exclude`, `measures`, `batch_size`, `thresholds`, `axes` as `examine` takes them (`measures` None:
-    entropy, dead units, firing rate); `samples` how many, drawn once; `top` how many layers are logged; `save` a file for the last results.
-    **Gives:** `history`, `results`.
+    entropy, dead units, firing rate); `samples` how many, drawn once; `top` how many layers are logged; `save` a file for the last results;
+    `keep_epochs` keeps the results of every epoch, not only the last.
+    **Gives:** `history`, `results`, `epochs`.
     **Raises:** `DataError` for arguments that can be seen to be wrong; `begin` raises whatever `examine` would, before anything is trained.
     """
 
@@ -56,12 +70,14 @@ class Monitor:
     axes: Mapping[str, Any] | None = None
     top: int = TOP
     save: str | os.PathLike[str] | None = None
+    keep_epochs: bool = False
 
     _measures: tuple[AbstractMeasure[Any], ...] = field(default=(), init=False, repr=False)
     _trained: tuple[Any, str | None] = field(default=(None, None), init=False, repr=False)
     _road: tuple[Walk, Making] | None = field(default=None, init=False, repr=False)
     _batches: tuple[Batch, ...] = field(default=(), init=False, repr=False)
     _results: Results | None = field(default=None, init=False, repr=False)
+    _epochs: Epochs = field(default_factory=Epochs, init=False, repr=False)
     _rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]], init=False, repr=False)
     _epoch_began: float = field(default=NAN, init=False, repr=False)
     _cost: str = field(default="", init=False, repr=False)
@@ -93,7 +109,7 @@ class Monitor:
     def history(self) -> "pd.DataFrame":
         """A row per epoch, layer and measure, all layers included, with the values of `results.table`.
 
-        Columns: epoch, layer, measure, setting, value, coverage, observations, undersampled, note.
+        Columns: epoch, layer, measure, setting, value, low, high, verdict, coverage, observations, undersampled, note.
         """
         import pandas as pd
 
@@ -106,6 +122,20 @@ class Monitor:
             raise EmptyTally("LayerMonitor: no epoch was measured yet. Train the model with this callback first.")
         return self._results
 
+    @property
+    def epochs(self) -> Epochs:
+        """The results of every epoch, and windows of them.  Raises `EmptyTally` before there are any, or without `keep_epochs=True`."""
+        if not self._epochs:
+            why = (
+                "no epoch was measured yet. Train the model with this callback first"
+                if self.keep_epochs
+                else "they were not kept"
+            )
+            raise EmptyTally(
+                f"LayerMonitor: epochs: {why}. Write LayerMonitor(data, keep_epochs=True) to keep all, with their tables."
+            )
+        return self._epochs
+
     # --- one training ------------------------------------------------------------------------------------------------------------
 
     def begin(self, model: Any, amp: str | None = None) -> None:
@@ -113,7 +143,7 @@ class Monitor:
 
         Sample, choice and compiled programs stay for further trainings of the same model; the history starts anew.
         """
-        self._rows, self._results, self._cost = [], None, ""
+        self._rows, self._results, self._epochs, self._cost = [], None, Epochs(), ""
         if self._trained[0] is model and self._trained[1] == amp:
             return
         self._trained = None, None
@@ -149,6 +179,8 @@ class Monitor:
             self._cost = _cost_of(results, table, time.perf_counter() - began, began - self._epoch_began)
         self._rows += [{"epoch": epoch, **{column: row[column] for column in COLUMNS}} for row in table]
         self._results = results
+        if self.keep_epochs:
+            self._epochs.add(results, epoch)
         return scalars
 
     def _examined(self, batches: Sequence[Batch]) -> tuple[Results, list[Row]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from .._epochs import Epochs
 from .._results import Results
 from ..inventory import Selection
 from ..measures import AbstractMeasure
@@ -29,7 +30,7 @@ class LayerMonitor(keras.callbacks.Callback):
     **Arguments:** `data` anything `ls.examine` takes. `samples` how many of them, evenly spaced where the data is addressable, drawn once
     before training and held in memory. `layers`, `exclude`, `measures`, `batch_size`, `thresholds`, `axes` as in `ls.examine`; a measure
     with a number per unit is logged as its mean. `top` so many layers are logged, evenly spread over the depth. `save` a file that always
-    holds the last epoch's results.
+    holds the last epoch's results. `keep_epochs` keeps those of all epochs, for `epochs`.
 
     **Logs:** `layerscope/<measure>/<layer>`: `layerscope/entropy_at_least/conv_1` in bits and `layerscope/entropy_coverage/conv_1`,
     `layerscope/dead_units/conv_1` (how many), `layerscope/firing_rate/conv_1` (mean over units); of all layers together
@@ -56,14 +57,22 @@ class LayerMonitor(keras.callbacks.Callback):
         axes: Mapping[str, Any] | None = None,
         top: int = TOP,
         save: str | os.PathLike[str] | None = None,
+        keep_epochs: bool = False,
     ) -> None:
         super().__init__()
-        self._monitor = Monitor(data, layers, exclude, measures, samples, batch_size, thresholds, axes, top, save)
+        self._monitor = Monitor(
+            data, layers, exclude, measures, samples, batch_size, thresholds, axes, top, save, keep_epochs
+        )
 
     @property
     def history(self) -> "pd.DataFrame":
         """A row per epoch, layer and measure, all layers included, with coverage and whether it is undersampled."""
         return self._monitor.history
+
+    @property
+    def epochs(self) -> Epochs:
+        """With `keep_epochs=True` the results of every epoch, a table of all and windows of some.  Raises `EmptyTally` without."""
+        return self._monitor.epochs
 
     @property
     def results(self) -> Results:

@@ -148,9 +148,10 @@ class StateTable(AbstractTally[StateCounts]):
             return None
         strata = samples.strata(self.strata)
         if strata is None:
+            hint = "follow a training with ls.Epochs" if self.strata == "epoch" else "ls.Data(source, label='labels')"
             raise DataError(
-                f"StateTable(strata={self.strata!r}): the data has no {self.strata}. Give labels with the data, for example "
-                "ls.Data(source, label='labels'), or measure without strata."
+                f"StateTable(strata={self.strata!r}): the data has no {self.strata}. Give it with the data, for example {hint}, or measure "
+                "without strata."
             )
         return strata
 

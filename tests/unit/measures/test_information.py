@@ -10,8 +10,9 @@ from layerscope._results import Results
 from layerscope._site import Axes, Site
 from layerscope._task import Task
 from layerscope.inventory import Layer, Layers, Role
-from layerscope.measures import ClassEntropy, Entropy, Information, classes_of, entropy, trust_in
-from layerscope.measures._classes import alone_by_chance
+from layerscope.measures import ClassEntropy, Entropy, Information, classes_of, difference, entropy, trust_in
+from layerscope.measures._classes import alone_by_chance, columns_of
+from layerscope.measures._information import informed_without_each
 from layerscope.tallies import Moments, StateCounts, StateTable, fewest
 from layerscope.testing import check_measure
 from tests.unit.measures.states import bits_of, table_of, table_of_bits
@@ -46,6 +47,54 @@ def test_information_is_nearly_unbiased_and_the_plain_count_is_not() -> None:
     ours, plain = np.mean(found, axis=0) - truth
     assert plain > 0.1, "the canary: the plain count is far too high here"
     assert abs(ours) < plain / 6
+
+
+def information_by_c1(value: StateCounts) -> float:
+    parts = [(c := columns_of(value, label), float(c.sums.N) / value.observations) for label in value.labels]
+    return trust_in(value).columns.c1 - sum(share * c.c1 for c, share in parts)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_leaving_out_one_sample_is_measuring_without_it(masked: bool) -> None:
+    patterns, labels = labelled(40)
+    labels[3] = 9  # a class of one sample, which is gone with it
+    rng = np.random.default_rng(0)
+    mask = rng.random(patterns.shape) < 0.8 if masked else None
+    ids = rng.permutation(1000)[:40].astype(np.int64)
+    value = table_of(patterns, 7, labels=labels, mask=mask, ids=ids)
+    found = dict(zip(value.kept.sifted().ids.tolist(), informed_without_each(value), strict=True))
+    assert found.keys() == {*ids.tolist()}
+    for k in range(40):
+        rest = np.arange(40) != k
+        less = table_of(
+            patterns[rest], 7, labels=labels[rest], mask=None if mask is None else mask[rest], ids=ids[rest]
+        )
+        assert found[int(ids[k])] == pytest.approx(information_by_c1(less), abs=1e-12)
+
+
+def test_the_interval_is_given_where_it_holds_and_nowhere_else() -> None:
+    """`benchmarks/information.py` counts how often it holds; here one data set, and what keeps it from being printed."""
+    patterns, labels = labelled(6000)
+    truth, chosen = information_of(patterns, labels), np.random.default_rng(4).integers(0, 6000, 1500)
+    patterns, labels = patterns[chosen], labels[chosen]
+    reading = Information().compute(table_of(patterns, 7, labels=labels))
+    assert reading.verdict in ("measured", "corrected")
+    assert reading.low < truth < reading.high < reading.low + 0.5
+    assert f"[{reading.low:.4g}, {reading.high:.4g}]" in str(reading)
+    assert reading.jackknife is not None
+    few = Information().compute(table_of(patterns[:49], 7, labels=labels[:49]))
+    twice = Information().compute(table_of(patterns[:600], 7, labels=labels[:600], ids=np.arange(600) // 2))
+    for other in (few, twice):
+        assert math.isnan(other.low)
+        assert other.verdict == "extrapolated"
+        assert other.jackknife is None
+
+
+def test_layers_are_compared_on_the_same_samples() -> None:
+    patterns, labels = labelled(1500)
+    coarse = table_of(patterns & 7, 3, labels=labels)
+    more = difference(Information().compute(table_of(patterns, 7, labels=labels)), Information().compute(coarse))
+    assert 0 < more.low < float(more) < more.high
 
 
 def test_random_labels_tell_nothing() -> None:
