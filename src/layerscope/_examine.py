@@ -10,6 +10,7 @@ from ._errors import DataError
 from ._manifest import Making
 from ._results import Results
 from ._road import opened
+from ._shuffled import apart
 from .feed import Batch, Feed
 from .inventory import Selection
 from .measures import AbstractMeasure
@@ -47,8 +48,8 @@ def examine(
     about labels where there are any; with `transformations` the variances over these).
     `transformations` a set of T, `ls.transformations.rotations(16)` for example: every sample is shown under each, transformed before
     `preprocess`, in N · T forwards; the input itself is row 0 of the results. Measures that compare with the untransformed data
-    (`Goodfellow`) take a pass over all of it first, N forwards more. `references` ["untrained"], {name: model} or {name: (model, params)} are
-    measured on the same batches. `samples` at most so many; `batch_size` rows a forward (the last batch is padded, so every forward has one
+    (`Goodfellow`) take a pass over all of it first, N forwards more. `references` ["untrained"], ["shuffled labels"], {name: model} or
+    {name: (model, params)} are measured on the same batches. `samples` at most so many; `batch_size` rows a forward (the last batch is padded, so every forward has one
     size). `thresholds`, `axes` by name, class or glob override when a unit fires and which axis holds units. `params` what a model without parameters of its own is called with (Flax Linen,
     JAX functions). `device`, `amp` where and in
     which precision the model runs. `nonfinite` "note" or "raise". `keep_rows` True or a folder keeps every state in order. `sketch` counts
@@ -99,6 +100,7 @@ def examine(
             more, done = road.again(road.walk.samples), 0
         results = made.results(road.walk, road.others, time.perf_counter() - began)
         results.manifest |= road.facts()
+        results = apart(results)
     if resume is not None:
         results.save(resume)
     return results

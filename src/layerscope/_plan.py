@@ -155,7 +155,7 @@ def _nbytes(values: Mapping[AbstractTally[Any], Any], layer: Layer, samples: flo
     """Bytes of the tallies of a site in the end, where every state is another one."""
     total = 0.0
     for tally, value in values.items():
-        if not tally.grows:
+        if tally.expected_nbytes(layer.shape[1:], layer.axes.among(len(layer.shape)), versions) is not None:
             total += tally.nbytes(value)
         elif isinstance(tally, StateTable):
             total += samples * math.prod(layer.positions) * versions * (8 * -(-layer.units // 64) + 56)

@@ -28,6 +28,7 @@ from .measures import (
     Total,
     aiq,
     ranking,
+    sources_of,
 )
 from .tallies import AbstractTally
 
@@ -35,23 +36,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Values = MutableMapping[Site, dict[AbstractTally[Any], Any]]
-
-_CHAO = (
-    "Chao, A., Wang, Y. T., & Jost, L. (2013). Entropy and the species accumulation curve. Methods Ecol. Evol. 4, 1091-1100; "
-    "c1 and c2 carry it to samples whose rows depend on each other."
-)
-SOURCES = {
-    "efficiency": "Schaub, N. J., & Hotaling, N. (2020). Assessing Intelligence in Artificial Neural Networks. arXiv:2006.02909.",
-    "entropy": "Rényi, A. (1961). On measures of entropy and information. Proc. 4th Berkeley Symp. Math. Stat. Prob. 1, 547-561.",
-    "miller-madow": "Miller, G. A. (1955). Note on the bias of information estimates. Information Theory in Psychology, 95-100.",
-    "grassberger": "Grassberger, P. (2003). Entropy estimates from insufficient samplings. arXiv:physics/0307138.",
-    "chao-shen": "Chao, A., & Shen, T.-J. (2003). Nonparametric estimation of Shannon's index of diversity. Environ. Ecol. Stat. 10, 429-443.",
-    "chao-wang-jost": _CHAO,
-    "jackknife": "Zahl, S. (1977). Jackknifing an index of diversity. Ecology 58, 907-913.",
-    "c1": _CHAO,
-    "c2": _CHAO,
-    "coverage": "Good, I. J. (1953). The population frequencies of species and the estimation of population parameters. Biometrika 40.",
-}
 
 
 class Results(Mapping[str, View]):
@@ -177,9 +161,7 @@ class Results(Mapping[str, View]):
 
     def cite(self) -> str:
         """The sources of the numbers in this object."""
-        names = {measure.name for measure in self.measures}
-        names |= {str(getattr(measure, "estimator", "")) for measure in self.measures}
-        return "\n".join(dict.fromkeys(text for key, text in SOURCES.items() if key in names or key == "coverage"))
+        return "\n".join(sources_of(self.measures))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to one file, from which `ls.load` computes the same numbers."""

@@ -12,6 +12,7 @@ from ._choices import Choices, forward_of
 from ._errors import DataError, MemoryLimitError
 from ._inputs import with_input
 from ._room import Room, in_mib
+from ._shuffled import SHUFFLED, shuffled, shuffler
 from ._site import mask_fits
 from ._walk import Walk
 from .feed import Batch, Feed, SameData
@@ -27,8 +28,9 @@ LOOK = 3
 class Road:
     """A run that is ready, and where it stands.
 
-    `measured` is read of the tallies in the end; `walk` takes the model along `feed`, `others` the references by name; `plain` is the untransformed data, where something must be known
-    of it first, of `samples`; `passes` says in words what went through the networks.
+    `measured` is read of the tallies in the end; `walk` takes the model along `feed`, `others` the references by name; `shuffle` tells a
+    batch its shuffled labels, where these are a reference; `plain` is the untransformed data, of `samples`, where something must be known
+    of it first; `passes` says in words what went through the networks.
     """
 
     choices: Choices
@@ -38,6 +40,7 @@ class Road:
     walk: Walk
     others: dict[str, Walk]
     room: Room
+    shuffle: Callable[[Batch], Batch] | None = None
     plain: Feed | None = None
     samples: int = 0
     passes: list[str] = field(default_factory=list[str])
@@ -80,6 +83,7 @@ class Road:
 
     def step(self, batch: Batch) -> None:
         """One batch through the model and all references."""
+        batch = batch if self.shuffle is None else self.shuffle(batch)
         for walk in self.walks:
             walk.step(batch)
         self.room.check(self.walk.samples)
@@ -123,16 +127,22 @@ def opened(model: Any, data: Any, choices: Choices) -> Generator[Road]:
             listed = with_input(listed, feed.peek(1), feed.alignment)
         rows = rows_within(choices, feed, row := bytes_of(listed, feed))
         feed = feed if rows is None else feed_of(rows)
-        room = Room(choices.limit, feed.batch_size * feed.columns * row, _stuck(choices, feed))
+        firm = choices.batch_size is not None or not feed.restartable
+        room = Room(choices.limit, feed.batch_size * feed.columns * row, _stuck(choices, feed), firm)
         measured = choices.measured(labels=feed.peek(1).samples.labels is not None)
         recipes = choices.recipes(measured)
         plain = _plain(data, choices, feed) if choices.wants_untransformed else None
-        walk = Walk(probe, listed, recipes, feed, choices.nonfinite == "raise", room)
+        wanted = not isinstance(choices.references, Mapping) and SHUFFLED in choices.references
+        own = [*recipes, *shuffled(recipes)] if wanted else recipes
+        shuffle = shuffler(feed, data, choices.samples) if wanted else None
+        walk = Walk(probe, listed, own, feed, choices.nonfinite == "raise", room)
         twins = references_of(probe, choices, forward)
         others = {
             name: Walk(stack.enter_context(twin), listed, recipes, feed, room=room) for name, twin in twins.items()
         }
-        yield Road(choices, measured, probe, feed, walk, others, room, plain, 0 if plain is None else _count(plain))
+        count = 0 if plain is None else _count(plain)
+        _check_room(room, walk, plain, count)
+        yield Road(choices, measured, probe, feed, walk, others, room, shuffle, plain, count)
 
 
 def _plain(data: Any, choices: Choices, feed: Feed) -> Feed:
@@ -144,6 +154,17 @@ def _plain(data: Any, choices: Choices, feed: Feed) -> Feed:
         )
     batch_size = choices.batch_size if choices.limit is None else feed.batch_size * feed.columns
     return Feed(data, samples=choices.samples, batch_size=batch_size, same=feed.same)
+
+
+def _check_room(room: Room, walk: Walk, plain: Feed | None, samples: int) -> None:
+    """**Raises:** `MemoryLimitError` where the tallies of one site are known not to fit, before anything runs."""
+    needs = walk.needs
+    if plain is not None:
+        first = walk.first(plain, samples)
+        more = {} if first is None else first.needs
+        needs = {site: max(need, more.get(site, need)) for site, need in needs.items()}
+    if not room.stuck:
+        room.check_alone(needs)
 
 
 def _count(feed: Feed) -> int:
@@ -254,9 +275,10 @@ def references_of(
             model, params = cast(tuple[Any, Any], given) if isinstance(given, tuple) else (given, None)
             probes[str(name)] = probe_for(model, device=choices.device, amp=choices.amp, forward=forward, params=params)
         return probes
-    unknown = [name for name in asked if name != "untrained"]
+    unknown = [name for name in asked if name not in ("untrained", SHUFFLED)]
     if isinstance(asked, str) or unknown:
         raise DataError(
-            f"references={asked!r}: known is 'untrained'. Write references=['untrained'], or give networks: references={{'name': model}}."
+            f"references={asked!r}: known is 'untrained', and {SHUFFLED!r} for measures that read labels. Write references=['untrained'], or "
+            "give networks: references={'name': model}."
         )
-    return {name: probe.untrained() for name in asked}
+    return {name: probe.untrained() for name in asked if name != SHUFFLED}

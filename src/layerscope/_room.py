@@ -20,11 +20,12 @@ class Room:
     A site for which there is no room left waits for a later pass: numbers are never changed to save memory.  The newest site gives way; of
     those that have grown since they came, the largest.
 
-    **Arguments:** `limit` bytes, None for any; `batch` bytes that a batch takes of them; `stuck` why nothing can wait, or an empty text.
+    **Arguments:** `limit` bytes, None for any; `batch` bytes that a batch takes of them, `firm` whatever the limit; `stuck` why nothing
+    can wait, or an empty text.
     """
 
-    def __init__(self, limit: int | None = None, batch: int = 0, stuck: str = "") -> None:
-        self.limit, self.batch, self.stuck = limit, batch, stuck
+    def __init__(self, limit: int | None = None, batch: int = 0, stuck: str = "", firm: bool = True) -> None:
+        self.limit, self.batch, self.stuck, self.firm = limit, batch, stuck, firm
         self._sizes: dict[tuple[Tenant, Site], int] = {}
         self._too_large: dict[Site, tuple[int, bool]] = {}
 
@@ -69,15 +70,21 @@ class Room:
                 sizes[site] = sizes.get(site, 0) + size
             what = f"{in_mib(self.used)} of tallies after {samples:,} samples; the largest are {_largest(sizes)}"
             self._raise(what, self.used, self.stuck)
-        sizes = {site: size for site, (size, _) in self._too_large.items()}
-        grows = any(grows for _, grows in self._too_large.values())
-        what = f"one site at a time takes too much after {samples:,} samples: {_largest(sizes)}"
-        self._raise(what, max(sizes.values()), "it grows with the samples" if grows else "")
+        self.check_alone(self._too_large, f" after {samples:,} samples")
+
+    def check_alone(self, needs: Mapping[Site, tuple[int, bool]], when: str = "") -> None:
+        """**Raises:** `MemoryLimitError` where one of these sites takes too many bytes; a site may grow further, or not."""
+        sizes = {site: size for site, (size, _) in needs.items() if size > self.left}
+        if self.limit is None or not sizes:
+            return
+        grows = any(needs[site][1] for site in sizes)
+        what = f"the tallies of one site at a time take too much{when}: {_largest(sizes)}"
+        self._raise(what, max(sizes.values()), "they grow with the samples" if grows else "")
 
     def _raise(self, what: str, need: int, why: str) -> None:
-        # twice the tallies also leaves half the limit for a batch, the most that it is allowed
-        enough = self.batch + need if self.stuck else max(2 * need, self.batch + need)
-        growing = "grows" in why
+        # batches are made to take half of a limit at most, so twice the tallies is enough, whatever the batch is then
+        enough = self.batch + need if self.firm else max(2 * need, self.batch + need)
+        growing = "grow" in why
         raise MemoryLimitError(
             f"memory_limit: {what}. {in_mib(self.limit or 0)} are allowed, of which a batch takes {in_mib(self.batch)}"
             f"{f' ({why})' if why else ''}. {'More than ' if growing else ''}memory_limit='{in_mib(enough)}' would do. Or measure fewer layers "

@@ -47,6 +47,8 @@ class Walk:
         self.room = Room() if room is None else room
         self.recipes = tuple(recipes)
         self._scored = scored
+        T = 1 if self.alignment is None else len(self.alignment)
+        self.needs = {x.site: expected_of(self._recipes_of(x.site), x, T) for x in listed.read}
         self._samples = Samples(np.empty(0, np.int64))
         self._bad: list[str] = []
         self.restart()
@@ -56,17 +58,21 @@ class Walk:
         sites = [x.site for x in self.layers]
         sites = sites if self.input is None else [self.input.site, *sites]
         self.values: Values = {site: self._nothing(site) for site in sites}
-        self.active, self.waiting = set(self.values), set[Site]()
+        self.active: set[Site] = set(sites)
+        self.waiting: set[Site] = set()
         for site in sites:
             self.room.leave(self, site)
         self.task, self.samples, self.batches, self.passes, self.forwards = Task(), 0, 0, 0, 0
 
     def _nothing(self, site: Site) -> dict[AbstractTally[Any], Any]:
-        """The values of a site that has seen nothing; of the input only the variances of the grid are kept."""
-        chosen = self.recipes
-        if self.input is not None and site == self.input.site:
-            chosen = [tally for tally in self.recipes if tally.grid and not isinstance(tally, StateTable)]
-        return {tally: tally.init(site) for tally in chosen}
+        """The values of a site that has seen nothing."""
+        return {tally: tally.init(site) for tally in self._recipes_of(site)}
+
+    def _recipes_of(self, site: Site) -> Sequence[AbstractTally[Any]]:
+        """What is tallied at a site: of the input only what tells transformed versions apart, and no states."""
+        if self.input is None or site != self.input.site:
+            return self.recipes
+        return [tally for tally in self.recipes if tally.grid and not isinstance(tally, StateTable)]
 
     # --- one batch ---------------------------------------------------------------------------------------------------------------
 
@@ -148,7 +154,7 @@ class Walk:
     def _weigh(self, site: Site) -> None:
         if self.room.limit is not None:
             values = self.values[site]
-            self.room.put(self, site, size_of(values), any(tally.grows for tally in values))
+            self.room.put(self, site, size_of(values), self.needs[site][1])
 
     def defer(self, site: Site) -> None:
         """Forget what was counted at a site: there is no room for it, and it waits for another pass."""
@@ -196,18 +202,31 @@ class Walk:
         active, waiting = (sorted(map(str, sites)) for sites in (self.active, self.waiting))
         return {"passes": self.passes, "forwards": self.forwards, "active": active, "waiting": waiting}
 
-    def go_on(self, values: Values, task: Task, manifest: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    def go_on(
+        self,
+        values: Mapping[Site, Mapping[AbstractTally[Any], Any]],
+        task: Task,
+        manifest: Mapping[str, Any],
+        state: Mapping[str, Any],
+    ) -> None:
         """Stand where another walk stood."""
-        self.values, self.task = values, task
+        self.values, self.task = {site: dict(tallied) for site, tallied in values.items()}, task
         self.samples, self.batches = manifest["samples"], manifest["batches"]
         self.passes, self.forwards = state["passes"], state["forwards"]
-        self.active, self.waiting = ({x for x in values if str(x) in state[w]} for w in ("active", "waiting"))
+        self.active, self.waiting = ({x for x in self.values if str(x) in state[w]} for w in ("active", "waiting"))
         if self.passes and self.room.limit is not None:
-            self.values = Shelf(values)
-            for site in set(values) - self.active - self.waiting:
-                self.values.put_away(site)
+            self.values = shelf = Shelf(self.values)
+            for site in set(shelf) - self.active - self.waiting:
+                shelf.put_away(site)
         for site in self.active:
             self._weigh(site)
+
+
+def expected_of(recipes: Sequence[AbstractTally[Any]], layer: Layer, T: int) -> tuple[int, bool]:
+    """Bytes that the tallies of a site are known to take from the first batch on, and whether some grow beyond it."""
+    shape = tuple(size for axis, size in enumerate(layer.shape) if axis != layer.axes.sample)
+    sizes = [tally.expected_nbytes(shape, layer.axes.among(len(layer.shape)), T) for tally in recipes]
+    return sum(size or 0 for size in sizes), None in sizes
 
 
 def size_of(values: Mapping[AbstractTally[Any], Any]) -> int:

@@ -53,6 +53,7 @@ def digests(ids: NDArray[np.int64], inputs: Any) -> Sequence[int]:
 
 def _bytes(value: Any) -> bytes:
     """What a sample holds; of an object that nobody here can look into, only its type."""
-    if isinstance(value, str | bytes | int | float | list | tuple):
-        return repr(value).encode()
-    return value.tobytes() if hasattr(value, "tobytes") else type(value).__name__.encode()
+    if hasattr(value, "tobytes"):
+        return value.tobytes()
+    plain = type(value) in (str, bytes, int, float, list, tuple)
+    return (repr(value) if plain else type(value).__name__).encode()

@@ -28,11 +28,6 @@ class AbstractTally(abc.ABC, Generic[T]):
         """Whether it tells the transformed versions of a sample apart; to others they are so many more positions of one sample."""
         return False
 
-    @property
-    def grows(self) -> bool:
-        """Whether its value grows with the samples, and not only with the layer."""
-        return True
-
     def first(self, samples: int) -> "AbstractTally[Any] | None":
         """What must have been tallied of so many untransformed samples before this can begin; None where nothing must."""
         return None
@@ -83,6 +78,10 @@ class AbstractTally(abc.ABC, Generic[T]):
     def nbytes(self, value: T) -> int:
         """Bytes the value takes; a tally whose arrays are expensive to make says it without them."""
         return sum(array.nbytes for array in self.to_arrays(value).values())
+
+    def expected_nbytes(self, shape: tuple[int, ...], unit: int, transformations: int) -> int | None:
+        """What `nbytes` will be from the first batch on, for samples of this shape with units along axis `unit`; None where it grows."""
+        return None
 
     @abc.abstractmethod
     def to_arrays(self, value: T) -> Mapping[str, NDArray[Any]]:

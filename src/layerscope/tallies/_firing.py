@@ -80,10 +80,6 @@ class GridFiring(AbstractTally[Firing]):
         return True
 
     @property
-    def grows(self) -> bool:
-        return False
-
-    @property
     def z(self) -> float:
         """How many deviations above the mean a Gaussian threshold lies."""
         return NormalDist().inv_cdf(1 - self.alpha)
@@ -184,6 +180,9 @@ class GridFiring(AbstractTally[Firing]):
     def nbytes(self, value: Firing) -> int:
         return sum(array.nbytes for array in value.arrays)
 
+    def expected_nbytes(self, shape: tuple[int, ...], unit: int, transformations: int) -> int:
+        return 16 * GROUPS + (8 + 16 * GROUPS) * math.prod(shape)
+
     def to_arrays(self, value: Firing) -> Mapping[str, NDArray[Any]]:
         known = value.threshold is not None
         form = np.array([known, value.transformations, value.nan, value.unit, *value.shape], np.int64)
@@ -212,11 +211,8 @@ _NAMES = ("threshold", "plain", "plain_count", "fired", "count")
 
 def _alike(left: Firing, right: Firing) -> bool:
     """Whether thresholds, and what is known of the untransformed data, are the same to the bit."""
-    one, two = ((v.threshold, v.plain, v.plain_count) for v in (left, right))
-    assert left.threshold is not None
-    nan = (True, False, False)
     return (left.shape, left.unit) == (right.shape, right.unit) and all(
-        np.array_equal(a, b, equal_nan=e) for a, b, e in zip(one, two, nan, strict=True)
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(left.arrays[:3], right.arrays[:3], strict=True)
     )
 
 

@@ -1,5 +1,6 @@
 """The largest activations of every value of a layer, with its mean and deviation: what thresholds are taken from."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,10 +67,6 @@ class Tail(AbstractTally[Tails]):
     def grid(self) -> bool:
         return True
 
-    @property
-    def grows(self) -> bool:
-        return False
-
     def read(self, activations: Activations) -> dict[str, Any]:
         return {"values": in_rows(activations)}
 
@@ -82,14 +79,11 @@ class Tail(AbstractTally[Tails]):
         check_rows(value.site, x, n, 1, chunk.samples)
         check_mask(value.site, chunk)
         shape, unit = shape_of(chunk)
-        block = Tails(value.site, shape, unit, np.bincount(groups_of(chunk.samples), minlength=GROUPS))
-        wide = x.astype(np.float64)
-        with np.errstate(invalid="ignore"):  # of infinite values
-            block.mean = wide.mean(axis=0) if n else np.zeros(wide.shape[1])
-            block.m2 = ((wide - block.mean) ** 2).sum(axis=0)
-        block.top = np.where(np.isnan(x), -np.inf, x).astype(x.dtype, copy=False)
-        block.group = np.broadcast_to(groups_of(chunk.samples).astype(np.uint8)[:, None], x.shape)
-        return self._joined(value, block, ShapeError)
+        groups = groups_of(chunk.samples)
+        top = np.where(np.isnan(x), -np.inf, x).astype(x.dtype, copy=False)
+        group = np.broadcast_to(groups.astype(np.uint8)[:, None], x.shape)
+        count = np.bincount(groups, minlength=GROUPS)
+        return self._joined(value, Tails(value.site, shape, unit, count, *_moments(x), top, group), ShapeError)
 
     def merge(self, left: Tails, right: Tails) -> Tails:
         return self._joined(left, right, MergeError)
@@ -98,8 +92,8 @@ class Tail(AbstractTally[Tails]):
         if not right.samples:
             return left
         if not left.samples:
-            nothing = (np.zeros_like(each) for each in (right.count, right.mean, right.m2))
-            left = Tails(left.site, right.shape, right.unit, *nothing, right.top[:0], right.group[:0])
+            zeros = np.zeros_like(right.mean)
+            left = Tails(left.site, right.shape, right.unit, left.count, zeros, zeros, right.top[:0], right.group[:0])
         if (left.shape, left.unit) != (right.shape, right.unit):
             raise error(
                 f"{left.site}: values of shape {left.shape} so far, now {right.shape}. Thresholds are of one shape: resize or crop the inputs "
@@ -126,7 +120,11 @@ class Tail(AbstractTally[Tails]):
         )
 
     def nbytes(self, value: Tails) -> int:
-        return sum(array.nbytes for array in value.arrays)
+        """Those it takes when it is full, as it soon is."""
+        return self.expected_nbytes(value.shape, value.unit, 1) if value.samples else value.count.nbytes
+
+    def expected_nbytes(self, shape: tuple[int, ...], unit: int, transformations: int) -> int:
+        return 8 * GROUPS + (16 + self.keep * 9) * math.prod(shape)  # of float64, which few layers give
 
     def to_arrays(self, value: Tails) -> Mapping[str, NDArray[Any]]:
         return {"form": np.array([value.unit, *value.shape], np.int64), **dict(zip(_NAMES, value.arrays, strict=True))}
@@ -177,6 +175,15 @@ def check_mask(site: Site, chunk: Chunk) -> None:
             f"{site}: some positions are masked, so a place in one sample is not the same place in another, and has no threshold of its own. "
             "Measure a layer after pooling."
         )
+
+
+def _moments(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and squared deviations of every column of these rows."""
+    wide: NDArray[np.float64] = np.array(x, np.float64)
+    with np.errstate(invalid="ignore"):  # of infinite values
+        mean: NDArray[np.float64] = wide.mean(axis=0) if len(wide) else np.zeros(wide.shape[1])
+        wide -= mean
+        return mean, np.einsum("nd,nd->d", wide, wide)
 
 
 def _largest(
