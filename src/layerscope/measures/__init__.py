@@ -45,6 +45,7 @@ from ._redundant import UnitGroup as UnitGroup
 from ._redundant import unit_groups as unit_groups
 from ._repeats import repeats_in as repeats_in
 from ._sample_variance_by_transformation import SampleVarianceByTransformation as SampleVarianceByTransformation
+from ._sources import sources_of as sources_of
 from ._total import Together as Together
 from ._total import Total as Total
 from ._trust import Trust as Trust

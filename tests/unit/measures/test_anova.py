@@ -76,6 +76,29 @@ def test_a_shift_all_samples_share_explains_everything_and_one_of_each_nothing()
 
 
 @pytest.mark.parametrize("design", DESIGNS)
+def test_the_note_says_what_chance_would_read(design: Any) -> None:
+    rng, measure = np.random.default_rng(0), Anova(design)
+    found = measure.compute(stream(measure.tally, rng.normal(size=(20, T, 3000)).astype(np.float32)))
+    said = float(found.note.split("would read ")[1].split(" ")[0])
+    assert said == pytest.approx(float(found), rel=0.05)
+
+
+def test_intervals_cover_what_many_samples_give() -> None:
+    pattern = np.random.default_rng(0).normal(size=(T, 40))
+    rng, measure = np.random.default_rng(3), Anova()
+
+    def effect(n: int) -> Any:
+        own = rng.gamma(2, 1, (n, 1, 1)) * rng.normal(size=(n, T, 40))
+        x = rng.normal(size=(n, 1, 40)) + own + 2 * pattern
+        return measure.compute(stream(measure.tally, x.astype(np.float32)))
+
+    truth, found = float(effect(20_000)), [effect(100) for _ in range(100)]
+    held = sum(r.low <= truth <= r.high for r in found)
+    assert held >= 88, held  # binomial: 88 or fewer of 100 at 95 % has a chance of 0.3 %
+    assert np.median([r.high - r.low for r in found]) < 3 * 3.92 * np.std([float(r) for r in found])
+
+
+@pytest.mark.parametrize("design", DESIGNS)
 def test_anova_obeys_the_law(design: Any) -> None:
     measure = Anova(design)
     check_measure(measure, chunks=random_chunks(measure.tally, 1, T=4))

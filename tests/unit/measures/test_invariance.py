@@ -145,31 +145,11 @@ def test_measures_obey_the_law(measure: Any, seed: int) -> None:
     check_measure(measure, seed, chunks=random_chunks(measure.tally, seed, T=4))
 
 
-# --- the published rules, from one tally --------------------------------------------------------------------------------------------
+# --- what cannot be divided (the rules of both libraries: tests/golden/test_library_rules.py) -----------------------------------------
 
 
-def test_the_rules_of_transformational_measures_tf() -> None:
-    """V_l = mean of unit variances, total = mean of V_l; normalized: units v / w, layers V_l / W_l, total mean V / mean W."""
-    layers = [activations(30, T, 4, 3, 2), activations(30, T, 9, seed=1)]
-    tallies = [stream(GridMoments(), x) for x in layers]
-    v, w = zip(*(spreads(x, "variance") for x in layers), strict=True)
-    variance = ms.TransformationVariance("variance")
-    V = [float(variance.compute(tally)) for tally in tallies]
-    np.testing.assert_allclose(V, [each.mean() for each in v], rtol=EXACT)
-    W = [float(ms.SampleVariance("variance").compute(tally)) for tally in tallies]
-    ratio = ms.NormalizedVariance("variance", aggregate="ratio of means")
-    np.testing.assert_allclose([float(ratio.compute(tally)) for tally in tallies], np.divide(V, W), rtol=EXACT)
-    units = ms.NormalizedVariance("variance", level="element").compute(tallies[0])
-    np.testing.assert_allclose(units.value, (v[0] / w[0]).reshape(-1), rtol=EXACT)
-    maps = ms.NormalizedFeaturesVariance("variance", level="map").compute(tallies[0])
-    np.testing.assert_allclose(maps.value, v[0].mean((1, 2)) / w[0].mean((1, 2)), rtol=EXACT)
-    np.testing.assert_allclose(
-        float(ms.NormalizedFeaturesVariance("variance").compute(tallies[0])), np.mean(maps.value), rtol=1e-12
-    )
-
-
-def test_the_rules_of_tmeasures() -> None:
-    """Deviations; 0 / 0 is 1 and x / 0 infinite."""
+def test_what_cannot_be_divided_follows_the_policy_and_is_counted() -> None:
+    """Left out; or as in tmeasures, 0 / 0 for 1 and x / 0 for infinite."""
     x = activations(30, T, 6)
     x[:, :, 0] = 0  # dead
     x[:, :, 1] = 7  # constant
