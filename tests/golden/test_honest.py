@@ -17,7 +17,15 @@ import scipy.stats
 from layerscope._errors import EmptyTally
 from layerscope.measures import entropy
 from layerscope.measures._columns import Columns
-from layerscope.measures._special import digamma, digamma_whole, poisson_upper, recurrence_tail, scaled_e1, student
+from layerscope.measures._special import (
+    digamma,
+    digamma_whole,
+    log_falling,
+    poisson_upper,
+    recurrence_tail,
+    scaled_e1,
+    student,
+)
 
 LONG, SHORT = [10, 5, 5, 3, 2, 2, 1, 1, 1, 1, 1], [4, 2, 1, 1]
 GOLDEN = {
@@ -81,6 +89,42 @@ def chao_jost_as_printed(counts: Sequence[int], q: float) -> float:
 def test_other_orders_are_the_published_double_sum(order: float) -> None:
     for counts in (LONG, SHORT, [5, 4, 2, 2, 1]):
         assert entropy(counts, order, "chao-wang-jost") == pytest.approx(chao_jost_as_printed(counts, order), abs=1e-5)
+
+
+# mpmath, 50 digits: Γ functions of 10^9 and more leave nothing of the sixteen digits of a float, where they are subtracted
+MANY = {
+    (10**9, 10**8, 5 * 10**7, 3, 2, 2, 1, 1, 1): {
+        0.3: 1.264354100804, 0.999: 0.6789429619355, 1.5: 0.4839680226277, 2: 0.3853458398165, 2.5: 0.3324839706222, 5: 0.2520386231853,
+    },
+    (10**11, 10**10, 7, 2, 1, 1): {
+        0.3: 0.7829070637646, 0.999: 0.4398132644387, 1.5: 0.3226795096476, 2: 0.2606517548139, 2.5: 0.2261358704962, 5: 0.1718757981515,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("counts", MANY)
+def test_orders_of_very_many_rows(counts: tuple[int, ...]) -> None:
+    for order, bits in MANY[counts].items():
+        assert entropy(counts, order, "chao-wang-jost") == pytest.approx(bits, abs=1e-9), order
+    jackknife = {9: 0.6784073589703734, 11: 0.4394969905406046}[len(str(counts[0])) - 1]
+    assert entropy(counts, estimator="jackknife") == pytest.approx(jackknife, abs=1e-13)
+
+
+def test_falling_factorials_are_one_curve() -> None:
+    """Where Stirling's series takes over, and at the whole numbers, where the sign changes."""
+    for order in (0.5, 1.5, 2.0, 7.25):
+        x = np.array([39.9, 40, 40.1, 1000]) + order
+        expected = scipy.special.gammaln(x + 1) - scipy.special.gammaln(x + 1 - order)
+        np.testing.assert_allclose(log_falling(x, order)[0], expected, rtol=1e-12)
+    logs, sign = log_falling(np.array([1.0, 2.0, 3.0]), 2.5)
+    expected = scipy.special.gamma([2, 3, 4]) / scipy.special.gamma([-0.5, 0.5, 1.5])
+    np.testing.assert_allclose(sign * np.exp(logs), expected, rtol=1e-13)
+
+
+def test_the_plug_in_is_scipys() -> None:
+    rng = np.random.default_rng(0)
+    for counts in (LONG, SHORT, rng.integers(0, 50, 1000), rng.integers(1, 10**9, 20)):
+        assert entropy(counts) == pytest.approx(float(scipy.stats.entropy(counts, base=2)), abs=1e-12)
 
 
 def test_orders_of_one_estimator_meet() -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import DataError
 from ..kernels import Records
 from ._counts import LN2, CountOfCounts, estimate_of
 from ._special import Floats, digamma, digamma_whole, recurrence_tail
@@ -75,12 +76,18 @@ class Columns:
         few = (n > 1) & (n < SMALL)
         key, times = np.unique((n[few] * SMALL + i[few]) * SMALL**2 + q[few], return_counts=True)
         rest = np.flatnonzero(n >= SMALL)
+        squares = q[rest].view(np.uint64).astype(np.float64)  # the 64th bit holds digits, too
+        if (squares * i[rest] < n[rest].astype(np.float64) ** 2 * (1 - 1e-9)).any():  # true of no sum of squares
+            raise DataError(
+                "c2: of a state, the squared numbers of rows in each sample add up to more than 2^64, which its table cannot hold. Measure "
+                "smaller maps, or fewer samples at a time."
+            )
         rest = rest[np.lexsort((q[rest], i[rest], n[rest]))]
         lone = np.ones(int(single > 0), np.int64)
         n, i, q = (
             np.concatenate([lone, some, column[rest]]).astype(np.float64)
             for some, column in (
-                (key // SMALL**3, n), (key // SMALL**2 % SMALL, i), (key % SMALL**2, q),
+                (key // SMALL**3, n), (key // SMALL**2 % SMALL, i), (key % SMALL**2, q.view(np.uint64)),
             )
         )  # fmt: skip
         times = np.concatenate([lone * single, times, np.ones(len(rest))]).astype(np.float64)

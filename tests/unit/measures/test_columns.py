@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import digamma
 
-from layerscope._errors import FileFormatError
+from layerscope._errors import DataError, FileFormatError
+from layerscope.kernels import Records
 from layerscope.measures import entropy
 from layerscope.measures._columns import Columns, sample_aware
 from layerscope.measures._intervals import error_of, without_each
@@ -157,6 +158,38 @@ def test_large_and_small_counts_take_the_same_road(times: int) -> None:
     value = table_of(np.array(one_row), 3)
     assert columns_of(value).c1 == pytest.approx(c1_by_definition(one_row), abs=1e-10)
     assert columns_of(value).states == 5
+
+
+def columns_with(n: int, i: int, q: int) -> Columns:
+    """Of 10,000 samples with one state of these columns, and a thousand that were seen once."""
+    ones = np.ones(1000, np.int64)
+    n_, i_, q_ = (np.append(ones, np.array([x], np.uint64).view(np.int64)) for x in (n, i, q))
+    return Columns.of(Records(np.arange(1001, dtype=np.uint64)[:, None], n_, i_, q_, np.arange(1001)), 10_000)
+
+
+def test_squares_up_to_2_to_the_64_are_read_and_more_are_seen() -> None:
+    """A sample with 4 billion rows in one state squares to 2^63.8: the sign bit is a digit.  Beyond, the sum has begun anew."""
+    rows = 4 * 10**9
+    assert columns_with(rows, 1, rows**2).q.max() == pytest.approx(float(rows) ** 2, rel=1e-12)
+    with pytest.raises(DataError, match=r"add up to more than 2\^64"):
+        columns_with(5 * 10**9, 1, (5 * 10**9) ** 2 % 2**64)
+
+
+@pytest.mark.parametrize(
+    ("n", "head", "tail"),
+    [
+        (10**6, 0.0221854732854417, 0.008142568518179081),
+        (10**9, 3.21726904848546e-5, 8.150702935994324e-6),
+        (10**11, 3.881657774502022e-7, 8.15071100519015e-8),
+    ],
+)
+def test_a_billion_rows_cost_no_digits(n: int, head: float, tail: float) -> None:
+    """c1 beside the same with 50 digits (mpmath): one state in every sample, and a thousand seen once."""
+    columns = columns_with(n, 10_000, n**2 // 10_000)
+    assert columns.tail == pytest.approx(tail, rel=1e-8)
+    assert columns.c1 - columns.tail == pytest.approx(head, abs=2e-14)
+    assert columns.delta == 0
+    assert columns.coverage == 1 - 1000 / (n + 1000)
 
 
 def test_other_orders() -> None:
