@@ -212,6 +212,11 @@ class GridCovariances(AbstractTally[Covariances]):
     def nbytes(self, value: Covariances) -> int:
         return sum(array.nbytes for array in value.arrays)
 
+    def expected_nbytes(self, shape: tuple[int, ...], unit: int, transformations: int) -> int:
+        """What `nbytes` will be once 128 samples are in; nothing of a layer that is too wide."""
+        T, w = transformations, shape[unit]
+        return 8 * (T * w * (2 * w + 5 + KEPT) + 2 * T + KEPT) if w <= self.widest else 0
+
     def to_arrays(self, value: Covariances) -> Mapping[str, NDArray[Any]]:
         plain = np.array([value.samples], np.int64)
         skipped = np.frombuffer(value.skipped.encode(), np.uint8)

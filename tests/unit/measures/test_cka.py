@@ -188,6 +188,14 @@ def test_a_layer_that_does_not_move_has_no_number() -> None:
     assert "NaN or infinite values" in reading(CKA(), x).note
 
 
+def test_its_memory_is_known_beforehand() -> None:
+    tally, shape = GridCovariances(), (3, 6, 2)
+    value = stream(tally, activations(200, T, *shape), unit=2)
+    assert tally.nbytes(value) == tally.expected_nbytes(shape, 1, T)
+    wide = GridCovariances(widest=5)
+    assert wide.nbytes(stream(wide, activations(9, T, 6))) == wide.expected_nbytes((6,), 0, T) == 0
+
+
 def test_bad_input_says_what_to_do() -> None:
     x = activations(8, T, 6)
     with pytest.raises(DataError, match="transformations are numbered 0 to 4"):
