@@ -16,6 +16,9 @@ _SITE = re.compile(
 )
 
 
+GROUPS = 16
+"""Groups of samples that numbers of variances and distances are kept apart for."""
+
 WHOLE = "(model)"
 """How the model itself, whose path is empty, is written."""
 
@@ -133,6 +136,11 @@ class Samples:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return z ^ (z >> np.uint64(31))
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """One of `GROUPS` groups for every sample, a function of its id alone: what a jackknife leaves out one by one."""
+        return (self.keys % np.uint64(GROUPS)).astype(np.int64)
 
     @cached_property
     def ranked(self) -> tuple[list[int], list[int]]:

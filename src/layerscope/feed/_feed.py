@@ -87,6 +87,7 @@ class Feed:
         self._cut = Cut(samples, batch_size, (0, 1) if shard is None else shard)
         self._source = open_source(self._data, self._cut)
         self._notes: dict[str, None] = {}
+        self._peeked: dict[int, Batch] = {}
         self._kind: str | None = None
         self.alignment: Any = None
         self.forward = self._data.forward
@@ -124,9 +125,11 @@ class Feed:
         """The first samples, at most n, as one batch without padding; nothing is consumed."""
         if n < 1:
             raise DataError(f"Feed: peek({n}) asks for no samples. Give 1 or more.")
-        rows = nest.count(self._first)
-        columns = nest.cut(self._first, 0, n) if n <= rows else self._source.head(n)
-        return self._batch(columns, 0, nest.count(columns))
+        if n not in self._peeked:
+            rows = nest.count(self._first)
+            columns = nest.cut(self._first, 0, n) if n <= rows else self._source.head(n)
+            self._peeked[n] = self._batch(columns, 0, nest.count(columns))
+        return self._peeked[n]
 
     def _batch(self, columns: Columns, number: int, size: int) -> Batch:
         rows = nest.count(columns)

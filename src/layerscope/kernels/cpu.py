@@ -49,10 +49,8 @@ BLOCK = 64  # rows whose hashes are made, and whose slots are fetched, before th
 NEAR = 1 << 16  # index slots that need no prefetch
 FLUSH = 32  # values summed in float32 before the sum goes on in float64: 120 sparse ones were 4e-6 off
 STRIP = 128 << 10  # bytes of the working sums of a strip of a grid; measured best between 64 and 256 KB
-LANES, MANY = (
-    16,
-    4,
-)  # values and samples of a tile: three sums of each of four samples fill twelve registers of 16 floats
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+LANES, MANY = 16, 4  # values and samples of a tile, whose sums stay in registers
 U = np.uint64
 UNBORN = U(reference.UNBORN)
 LOW, HIGH, ONE, HALF = U(0xFFFFFFFF), U(0xFFFFFFFF00000000), U(1), U(32)
@@ -775,15 +773,15 @@ def _tile(lanes: int, many: int) -> Any:
 
     Row k of sample i is at x + (i T + k) D.  `c1`, `c2` (T, step) are sums about `pivot` (T, step); variances and deviations of the rows
     are added to `var` and `std` in float64.  Squares are summed in the type of the values for at most FLUSH transformations at a time.
-    The same values of the next samples are asked for meanwhile: they are a stride away that the processor does not guess, and reading
-    LeNet's activations after a forward took twice as long without."""
+    What lies `ahead` values further is asked for meanwhile, the next samples or strip: they are a stride away that the processor does not
+    guess, and reading LeNet's activations after a forward took twice as long without."""
 
     @intrinsic
-    def add_rows(typingctx, x, D, T, pivot, c1, c2, step, over_T, over_T1, var, std):
+    def add_rows(typingctx, x, D, T, ahead, pivot, c1, c2, step, over_T, over_T1, var, std):
         def codegen(context, builder, sig, args):
-            x, D, T, pivot, c1, c2, step, over_T, over_T1, var, std = args
-            size, index = sig.args[7].bitwidth // 8, D.type
-            few, wide = ir.VectorType(context.get_value_type(sig.args[7]), lanes), ir.VectorType(ir.DoubleType(), lanes)
+            x, D, T, ahead, pivot, c1, c2, step, over_T, over_T1, var, std = args
+            size, index = sig.args[8].bitwidth // 8, D.type
+            few, wide = ir.VectorType(context.get_value_type(sig.args[8]), lanes), ir.VectorType(ir.DoubleType(), lanes)
 
             def load(pointer, at=None, of=few, align=size):
                 pointer = pointer if at is None else builder.gep(pointer, [at])
@@ -817,7 +815,7 @@ def _tile(lanes: int, many: int) -> Any:
             widened = (lambda v: builder.fpext(v, wide)) if size == 4 else (lambda v: v)
             narrowed = (lambda v: builder.fptrunc(v, few)) if size == 4 else (lambda v: v)
             sample = builder.mul(T, D)
-            ahead, rows = builder.mul(sample, index(many)), [x]
+            rows = [x]
             while len(rows) < many:
                 rows.append(builder.gep(rows[-1], [sample]))
 
@@ -860,7 +858,7 @@ def _tile(lanes: int, many: int) -> Any:
             store(deviations, std, align=8)
             return context.get_dummy_value()
 
-        given = x, types.intp, types.intp, pivot, c1, c2, types.intp, over_T, over_T1, var, std
+        given = x, types.intp, types.intp, types.intp, pivot, c1, c2, types.intp, over_T, over_T1, var, std
         return types.void(*given), codegen
 
     return add_rows
@@ -908,22 +906,23 @@ def _grid_into(address, like, r, T, D, seen, mean, m2, rows_var, rows_std):
         i, tiled = 0, w // LANES * LANES
         while i < r:
             n, at = MANY if r - i >= MANY else 1, i * T * D + lo
+            ahead = n * T * D if i + n < r else strip - i * T * D
             if n == MANY:
                 for d in range(0, tiled, LANES):
                     _tile_of_many(
-                        _at(px, at + d), D, T, _at(pp, d), _at(pa, d), _at(pb, d), strip, over_T, over_T1,
+                        _at(px, at + d), D, T, ahead, _at(pp, d), _at(pa, d), _at(pb, d), strip, over_T, over_T1,
                         _at(pv, lo + d), _at(ps, lo + d),
                     )  # fmt: skip
             else:
                 for d in range(0, tiled, LANES):
                     _tile_of_one(
-                        _at(px, at + d), D, T, _at(pp, d), _at(pa, d), _at(pb, d), strip, over_T, over_T1,
+                        _at(px, at + d), D, T, ahead, _at(pp, d), _at(pa, d), _at(pb, d), strip, over_T, over_T1,
                         _at(pv, lo + d), _at(ps, lo + d),
                     )  # fmt: skip
             for k in range(n):
                 for d in range(tiled, w):
                     _tile_of_rest(
-                        _at(px, at + k * T * D + d), D, T, _at(pp, d), _at(pa, d), _at(pb, d), strip, over_T, over_T1,
+                        _at(px, at + k * T * D + d), D, T, ahead, _at(pp, d), _at(pa, d), _at(pb, d), strip, over_T, over_T1,
                         _at(pv, lo + d), _at(ps, lo + d),
                     )  # fmt: skip
             i += n
@@ -965,7 +964,9 @@ def _groups_into(address, like, r, T, D, picked, group, count, mean, m2, rows_va
             for t in range(0, T, step):
                 row = few[t]
                 for k in range(K):
-                    mu[k] += (row[k] - base[k]) / n
+                    mu[k] += row[k] - base[k]
+            for k in range(K):
+                mu[k] /= n
             for t in range(0, T, step):
                 row = few[t]
                 for k in range(K):
@@ -981,7 +982,7 @@ def grid_into(
     x: NDArray[Any], transformations: int, seen: int, mean: Any, m2: Any, rows_var: Any, rows_std: Any
 ) -> None:
     """Add a block of complete rows to the sums of a grid: see `reference.grid_into`."""
-    if x.dtype not in (np.float32, np.float64):
+    if x.dtype not in FLOATS:
         x = x.astype(np.float32)
     if not (x.flags.c_contiguous and x.flags.aligned):
         x = x.copy()
@@ -1003,7 +1004,7 @@ def groups_into(
     rows_std: Any,
 ) -> None:
     """The same sums for a few values, group by group of samples: see `reference.groups_into`."""
-    if x.dtype not in (np.float32, np.float64):
+    if x.dtype not in FLOATS:
         x = x.astype(np.float32)
     if not (x.flags.c_contiguous and x.flags.aligned):
         x = x.copy()

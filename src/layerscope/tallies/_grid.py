@@ -16,6 +16,7 @@ from ._grid_block import Pool, block_sums, in_floats, pooled, rows_of
 from ._grid_groups import Groups, groups_of, picked_of
 from ._grid_sums import Flavour, GridSums, check_flavour
 
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 ALL = 0
 """The stratum of everything, where nothing is stratified."""
 
@@ -107,7 +108,7 @@ class GridMoments(AbstractTally[Grid]):
     def observe(self, value: Grid, activations: Activations, samples: Samples) -> Grid:
         a, x = activations, activations.host
         plain = not self.aligned and self.pool is None and self.strata is None and samples.mask is None
-        if x is None or not plain or a.axes.sample or x.dtype.name not in ("float32", "float64"):
+        if x is None or not plain or a.axes.sample or x.dtype not in FLOATS:
             return self.add(value, Chunk.of(self.read(a), a, samples))
         self._fit(value, x.shape[1:], a.axes.among(x.ndim), samples.transformations, None)
         _add_rows(value, x.reshape(len(x), value.values), samples, self.flavour == "std")
@@ -197,7 +198,9 @@ class GridMoments(AbstractTally[Grid]):
     def nbytes(self, value: Grid) -> int:
         return value.nbytes
 
-    def expected_nbytes(self, shape: tuple[int, ...], unit: int, transformations: int, strata: int | None = None) -> int | None:
+    def expected_nbytes(
+        self, shape: tuple[int, ...], unit: int, transformations: int, strata: int | None = None
+    ) -> int | None:
         """What `nbytes` will be after the first batch, for samples of this shape with units along axis `unit`, before there is any.
 
         At most so much where places outside the map leave fewer than 16 values that count; `strata` classes, where sums are kept by class:

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._site import Samples
+from .._site import GROUPS, Samples
 from ._grid_sums import GridSums
 
-GROUPS = 16
-"""Groups of samples that a jackknife leaves out one by one."""
 PICKED = 16
 """Values of a layer, evenly spaced, whose sums are kept group by group."""
 NOISE = 1e-6
@@ -119,4 +117,4 @@ def picked_of(D: int, inside: NDArray[np.bool_] | None) -> NDArray[np.int64]:
 
 def groups_of(samples: Samples) -> NDArray[np.int64]:
     """The group of every sample, a function of its id."""
-    return (samples.keys % np.uint64(GROUPS)).astype(np.int64)
+    return samples.groups
