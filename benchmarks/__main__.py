@@ -21,6 +21,7 @@ PARTS = [
     ("Invariance: a residual net at 64 px, 32 samples under 8 rotations", ["benchmarks.invariance", "residual", "5"]),
     ("Descents of networks with an energy: JAX beside a scan written by hand", ["benchmarks.energy", "jax"]),
     ("The same: PyTorch beside a loop written by hand", ["benchmarks.energy", "torch"]),
+    ("How many patterns a memory holds, beside theory", ["benchmarks.capacity"]),
 ]
 
 

@@ -63,6 +63,7 @@ def test_the_experiment_of_the_page(scale: float, step: float, golden: dict[int,
 @pytest.mark.jax
 @pytest.mark.parametrize(("scale", "step", "golden"), EXPERIMENTS)
 def test_in_float32_rises_are_of_rounding_only(scale: float, step: float, golden: dict[int, float]) -> None:
+    require("jax")  # as on the page, JAX is there before the layer is made
     check_energies(experiment(ExpLayer((5,), beta=1.0), scale, step, "float32"), golden, 2e-5)
 
 
@@ -90,6 +91,7 @@ def test_the_same_experiment_in_numpy(scale: float, step: float, golden: dict[in
 def test_the_two_plots_can_be_drawn() -> None:
     import matplotlib.pyplot as plt
 
+    require("jax")
     fig, axes = plt.subplots(2)
     for ax, (scale, step, _), title in zip(
         axes,
