@@ -147,6 +147,12 @@ class Results(Mapping[str, View]):
 
         return beside(self)
 
+    def beside(self) -> "pd.DataFrame":
+        """The table with the values of the references beside ours: a column for "untrained", for "shuffled labels", for each network given."""
+        from ._beside import beside
+
+        return beside(self.table, self.references)
+
     def plot(self, what: str | None = None) -> Any:
         """A matplotlib figure of what was measured: "movement", "accuracy", "maps", "states", "samples", "units"; None takes the first there is.
 

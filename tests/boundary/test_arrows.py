@@ -62,6 +62,8 @@ ARROWS["_walk"] = {
     "probes",
 }
 ARROWS["_manifest"] = {"_errors", "_road", "_walk", "_results", "tallies", "measures", "feed", "probes"}
+ARROWS["_beside"] = set()
+ARROWS["_results"] |= {"_beside"}
 ARROWS["_epochs"] = {"_errors", "_results", "tallies", "measures"}
 ARROWS["_shuffled"] = {"_errors", "_site", "_task", "_results", "tallies", "measures", "feed"}
 ARROWS["demo"] = {"_errors", "_results", "datasets", "_examine"}

@@ -1,6 +1,7 @@
 """Shuffled labels: one fixed permutation of the samples, known before the first forward, beside the same activations by their own labels."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import layerscope as ls
+from layerscope import measures as ms
 from layerscope._errors import DataError
-from layerscope._shuffled import Permuted, shuffled, shuffler
+from layerscope._shuffled import SHUFFLED, Permuted, shuffled, shuffler
 from layerscope.feed import Feed
+from layerscope.measures import trust_in
+from layerscope.measures._information import _Given
 from layerscope.tallies import StateTable
+from tests.conftest import require
+
+LABELLED = StateTable(strata="label")
 
 
 def labels_of(permuted: Permuted, feed: Feed) -> dict[int, int]:
@@ -109,3 +116,145 @@ def test_what_cannot_be_shuffled_is_refused() -> None:
     permuted = shuffler(Feed((x, y)), (x, y))
     with pytest.raises(DataError, match="sample 101 was not there"):
         permuted(Feed(ls.Data((x, y), ids=np.arange(101) + 1)).peek(101))
+
+
+# --- under examine ----------------------------------------------------------------------------------------------------------------
+
+
+def net() -> Any:
+    torch = require("torch")
+    torch.manual_seed(0)
+    nn = torch.nn
+    return nn.Sequential(
+        nn.Conv2d(1, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(180, 6), nn.ReLU(), nn.Linear(6, 10)
+    ).eval()
+
+
+def digits(n: int = 600) -> tuple[np.ndarray, np.ndarray]:
+    x, y = ls.datasets.digits(size=8, split="train")
+    return np.asarray(x)[:n], np.asarray(y)[:n]
+
+
+BOTH = ["untrained", SHUFFLED]
+
+
+@pytest.mark.torch
+def test_the_reference_is_what_examine_finds_with_those_labels() -> None:
+    """Ours are the same numbers with and without the reference; the reference's those of the permuted labels, by hand."""
+    x, y = digits()
+    plain, results = ls.examine(net(), (x, y)), ls.examine(net(), (x, y), references=BOTH, batch_size=64)
+    assert [*results.references] == ["untrained", SHUFFLED]
+    assert results.table[results.table.network == ""].drop(columns="network").equals(plain.table)
+    reference = results.references[SHUFFLED]
+    permuted = Permuted.of(np.arange(600), y)
+    assert not np.array_equal(permuted.labels, y)
+    by_hand = ls.examine(net(), (x, permuted.labels), measures=[ms.Information()])
+    assert reference.table.equals(by_hand.table)
+    assert reference.accuracy is None
+    assert [m.name for m in reference.measures] == ["information"]
+    assert reference["1"].classes().equals(by_hand["1"].classes())
+    assert reference["1"].class_entropy() == pytest.approx(float(by_hand["1"].class_entropy()))
+
+
+@pytest.mark.torch
+def test_shuffled_labels_tell_what_was_computed_without_shuffling() -> None:
+    """The plain count by shuffled labels lies about the analytic mean, over several permutations; by the true ones far above."""
+    x, y = digits()
+    off: list[float] = []
+    for seed in range(12):
+        order = np.random.default_rng(seed).permutation(600).astype(np.int64)  # other ids are another permutation
+        results = ls.examine(net(), ls.Data((x, y), ids=order), references=[SHUFFLED], layers="1", samples=600)
+        mine, theirs = results["1"].value(LABELLED), results.references[SHUFFLED]["1"].value(LABELLED)
+        expected, seen = (_Given.of(value) for value in (mine, theirs))
+        h = trust_in(mine).plug_in
+        off.append((h - seen.plug_in) - (h - expected.by_chance))
+        assert h - expected.plug_in > 2 * (h - expected.by_chance)
+    error = float(np.std(off, ddof=1)) / np.sqrt(len(off))
+    assert abs(np.mean(off)) < 4 * error + 0.002
+    assert error < 0.01
+    information = results.references[SHUFFLED]["1"].information()
+    assert abs(float(information)) < 0.01 < float(results["1"].information())
+
+
+@pytest.mark.torch
+def test_numbers_stand_beside_ours() -> None:
+    results = ls.examine(net(), digits(), references=BOTH)
+    table = results.beside()
+    assert [*table.columns[-2:]] == BOTH
+    assert len(table) == len(results) * len(results.measures)
+    told = table[table.measure == "information"].set_index("layer")
+    for name in results:
+        assert told[SHUFFLED][name] == float(results.references[SHUFFLED][name].information())
+        assert told["untrained"][name] == float(results.references["untrained"][name].information())
+    assert table[table.measure != "information"][SHUFFLED].isna().all()
+    assert [*ls.examine(net(), digits()).beside().columns] == [*table.columns[:-2]]
+
+
+@pytest.mark.torch
+def test_shards_files_and_loaders(tmp_path: Path) -> None:
+    torch = require("torch")
+    x, y = digits()
+    how: dict[str, Any] = {"references": [SHUFFLED], "batch_size": 50}
+    whole = ls.examine(net(), (x, y), **how)
+    one, two = (ls.examine(net(), (x, y), shard=(i, 2), **how) for i in range(2))
+    assert one.merge(two).beside().equals(whole.beside())
+    assert ls.load(whole.save(tmp_path / "r.lscope")).beside().equals(whole.beside())
+    dataset = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    assert ls.examine(net(), torch.utils.data.DataLoader(dataset, 50), **how).beside().equals(whole.beside())
+    model = net()
+    loader = torch.utils.data.DataLoader(dataset, 50, shuffle=True)
+    state = torch.get_rng_state()
+    shuffling = ls.examine(model, loader, references=[SHUFFLED])
+    assert torch.equal(torch.get_rng_state(), state)
+    taken = shuffling.references[SHUFFLED]["1"].classes()["samples"]
+    assert taken.tolist() == np.bincount(y).tolist()
+
+
+@pytest.mark.torch
+def test_transformed_and_masked_samples_keep_one_label() -> None:
+    x, y = digits(60)
+    turned = ls.examine(
+        net(),
+        (x, y),
+        transformations=ls.transformations.rotations(4),
+        measures=[ms.Information()],
+        references=[SHUFFLED],
+    )
+    assert turned.references[SHUFFLED]["1"].classes()["samples"].sum() == 60
+    assert turned.references[SHUFFLED]["1"].classes()["observations"].sum() == 60 * 4 * 36
+
+
+@pytest.mark.torch
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from layerscope import _manifest
+
+    x, y = digits()
+    whole = ls.examine(net(), (x, y), references=BOTH, batch_size=50)
+    monkeypatch.setattr(_manifest, "SAVE_EVERY", 0.0)
+    path, calls = tmp_path / "run.lscope", []
+
+    def stop(model: Any, inputs: Any) -> None:
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+
+    model = net()
+    hook = model.register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        ls.examine(model, (x, y), references=BOTH, batch_size=50, resume=path)
+    hook.remove()
+    again = ls.examine(model, (x, y), references=BOTH, batch_size=50, resume=path)
+    assert again.beside().equals(whole.beside())
+
+
+@pytest.mark.torch
+def test_references_that_cannot_be_are_refused() -> None:
+    x, y = digits(40)
+    with pytest.raises(DataError, match="none of the measures reads labels"):
+        ls.examine(net(), x, references=[SHUFFLED])
+    with pytest.raises(DataError, match="none of the measures reads labels"):
+        ls.examine(net(), (x, y), references=[SHUFFLED], measures=[ms.Entropy()])
+    with pytest.raises(DataError, match="can be read only once"):
+        ls.examine(net(), iter([(x[:20], y[:20]), (x[20:], y[20:])]), references=[SHUFFLED])
+    with pytest.raises(DataError, match="the data has no labels to shuffle"):
+        ls.examine(net(), x, references=[SHUFFLED], measures=[ms.Information()])
