@@ -145,12 +145,6 @@ class Results(Mapping[str, View]):
         """The table with the values of the references beside ours: a column for "untrained", for "shuffled labels", for each network given."""
         from ._beside import beside
 
-        return beside(self)
-
-    def beside(self) -> "pd.DataFrame":
-        """The table with the values of the references beside ours: a column for "untrained", for "shuffled labels", for each network given."""
-        from ._beside import beside
-
         return beside(self.table, self.references)
 
     def plot(self, what: str | None = None) -> Any:
