@@ -179,9 +179,9 @@ def check_mask(site: Site, chunk: Chunk) -> None:
 
 def _moments(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and squared deviations of every column of these rows."""
-    wide: NDArray[np.float64] = np.array(x, np.float64)
+    wide: NDArray[np.float64] = x.astype(np.float64)
     with np.errstate(invalid="ignore"):  # of infinite values
-        mean: NDArray[np.float64] = wide.mean(axis=0) if len(wide) else np.zeros(wide.shape[1])
+        mean = np.add.reduce(wide, axis=0) / max(1, len(wide))
         wide -= mean
         return mean, np.einsum("nd,nd->d", wide, wide)
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._errors import EmptyTally
 from .._reading import Reading
@@ -48,11 +49,14 @@ def random_chunks(
     return chunks
 
 
-def check_tally(tally: AbstractTally[Any], seed: int = 0, *, chunks: Sequence[Chunk] | None = None) -> None:
+def check_tally(
+    tally: AbstractTally[Any], seed: int = 0, *, chunks: Sequence[Chunk] | None = None, first: Any = None
+) -> None:
     """Assert the law of tallies: `add(v, c)` is `merge(v, add(init, c))`, and `merge` is associative, commutative and has `init` as identity.
 
     Also that merging leaves its right value unharmed, that files give back what they were given, and that `same` can tell values apart.
-    `chunks` are the batches to try, None for random ones; each sample must be in one of them only.
+    `chunks` are the batches to try, None for random ones; each sample must be in one of them only. `first` is what `tally.first` found of
+    the untransformed data, where it needs something; None for random data.
     """
     stream = list(random_chunks(tally, seed) if chunks is None else chunks)
     assert len(stream) >= 3, "check_tally needs at least 3 chunks"
@@ -61,7 +65,7 @@ def check_tally(tally: AbstractTally[Any], seed: int = 0, *, chunks: Sequence[Ch
         return tally.init(SITE)
 
     def of(*some: Chunk) -> Any:
-        value = init()
+        value = beginning(tally, seed, first)
         for chunk in some:
             value = tally.add(value, chunk)
         return value
@@ -98,7 +102,7 @@ def check_tally(tally: AbstractTally[Any], seed: int = 0, *, chunks: Sequence[Ch
 def _check_observe(tally: AbstractTally[Any], seed: int) -> None:
     """Assert that observing is reading and adding, also for other types, strides and sample axes."""
     rng = np.random.default_rng(seed)
-    one, two = tally.init(SITE), tally.init(SITE)
+    one, two = (beginning(tally, seed, shape=(5, 3, 2)) for _ in range(2))
     for k, size in enumerate((4, 1, 7, 3)):
         x = rng.normal(size=(size, 5, 3, 2)).round(1).astype(np.float64 if k == 1 else np.float32)
         samples = Samples(np.arange(10 * k, 10 * k + size), np.zeros(size, np.int64), epoch=0)
@@ -108,6 +112,28 @@ def _check_observe(tally: AbstractTally[Any], seed: int) -> None:
         assert tally.same(one, two), (
             f"{tally!r}: observe is not add of read (batch {k}, seed {seed}): {one!r} is not {two!r}"
         )
+
+
+def beginning(
+    tally: AbstractTally[Any],
+    seed: int,
+    first: Any = None,
+    shape: tuple[int, ...] = (7, 3, 2),
+    order: NDArray[np.int64] | None = None,
+) -> Any:
+    """A value that has seen nothing; prepared, where the tally must know of untransformed data first: random of this shape, unless given.
+
+    `order` renames the units of the random data.
+    """
+    rng, count = np.random.default_rng(seed), 20
+    recipe = tally.first(count)
+    if recipe is None:
+        return tally.init(SITE)
+    if first is None:
+        x = rng.normal(size=(count, *shape)).astype(np.float32)
+        x = x if order is None else np.ascontiguousarray(x[:, order])
+        first = recipe.observe(recipe.init(SITE), Activations.of(x, unit=1), Samples(np.arange(count)))
+    return tally.prepared(tally.init(SITE), first)
 
 
 def check_recipe(recipe: Any) -> None:
@@ -125,19 +151,24 @@ def check_recipe(recipe: Any) -> None:
 
 
 def check_measure(
-    measure: AbstractMeasure[Any], seed: int = 0, *, symmetric: bool = True, chunks: Sequence[Chunk] | None = None
+    measure: AbstractMeasure[Any],
+    seed: int = 0,
+    *,
+    symmetric: bool = True,
+    chunks: Sequence[Chunk] | None = None,
+    first: Any = None,
 ) -> None:
     """Assert what a measure promises: it only reads, says what it measures, knows nothing from nothing, and obeys its tally's laws.
 
     `symmetric` also asserts that renaming units leaves a number unchanged (or renames an array with one number a unit).
     """
     tally = measure.tally
-    check_tally(tally, seed, chunks=chunks)
+    check_tally(tally, seed, chunks=chunks, first=first)
     check_recipe(measure)
     stream = list(random_chunks(tally, seed) if chunks is None else chunks)
 
     def of(some: Sequence[Chunk]) -> Any:
-        value = tally.init(SITE)
+        value = beginning(tally, seed, first)
         for chunk in some:
             value = tally.add(value, chunk)
         return value
@@ -195,7 +226,7 @@ def _check_symmetry(measure: AbstractMeasure[Any], seed: int, first: Reading) ->
         def read(a: Activations) -> dict[str, Any]:
             return tally.read(Activations.of(np.ascontiguousarray(a.values[:, order]), unit=1))
 
-    value = tally.init(SITE)
+    value = beginning(tally, seed, order=order)
     for chunk in random_chunks(Renamed(), seed, units=units):  # type: ignore[arg-type]  # only `read` is called
         value = tally.add(value, chunk)
     renamed = np.asarray(measure.compute(value).value)
