@@ -938,44 +938,56 @@ def _grid_into(address, like, r, T, D, seen, mean, m2, rows_var, rows_std):
 
 @_jit_sums
 def _groups_into(address, like, r, T, D, picked, group, count, mean, m2, rows_var, rows_std):
-    """See `reference.groups_into`: running means (Welford 1962), as a group gets a sample at a time."""
-    x = nb.carray(_pointer(address, like), (r * T, D))
+    """See `reference.groups_into`: running means (Welford 1962), as a group gets a sample at a time.
+
+    Rows are summed about their first value, which float64 bears: of float32 the differences are exact, and squares lose a factor of T."""
     K, S = picked.size, rows_var.shape[1]
-    few, mu, ss = np.empty((T, K)), np.empty(K), np.empty(K)
+    few, work = np.empty(T * K), np.empty(2 * S * K)
+    x, here, double = _pointer(address, like), _pointer(picked.ctypes.data, np.int64(0)), 8 * K
+    row_at, sums_at = few.ctypes.data, work.ctypes.data  # pointers: slices of arrays this small cost more than the sums
+    squares_at, mean_at, m2_at = sums_at + S * double, mean.ctypes.data, m2.ctypes.data
+    var_at, std_at = rows_var.ctypes.data, rows_std.ctypes.data
+    base = _pointer(row_at, 0.0)
     for i in range(r):
         g = group[i]
         count[g] += 1
         share = 1 / count[g]
+        m, q = _pointer(mean_at + g * T * double, 0.0), _pointer(m2_at + g * T * double, 0.0)
         for t in range(T):
-            row, out = x[i * T + t], few[t]
+            row, out = _at(x, (i * T + t) * D), _pointer(row_at + t * double, 0.0)
             for k in range(K):
-                out[k] = row[picked[k]]
-        for t in range(T):
-            row, m, q = few[t], mean[g, t], m2[g, t]
+                out[k] = row[here[k]]
+        for k in range(T * K):
+            v = base[k]
+            e = v - m[k]
+            m[k] += e * share
+            q[k] += e * (v - m[k])
+        work[:] = 0
+        for t in range(1, T):
+            s = 0  # the last choice that t is in
+            while s < S - 1 and t & (1 << s) == 0:
+                s += 1
+            row = _pointer(row_at + t * double, 0.0)
+            one, two = _pointer(sums_at + s * double, 0.0), _pointer(squares_at + s * double, 0.0)
             for k in range(K):
-                e = row[k] - m[k]
-                m[k] += e * share
-                q[k] += e * (row[k] - m[k])
-        base = few[0]
-        for s in range(S):
-            step, n = 1 << s, (T + (1 << s) - 1) >> s
-            mu[:] = 0
-            ss[:] = 0
-            for t in range(0, T, step):
-                row = few[t]
+                e = row[k] - base[k]
+                one[k] += e
+                two[k] += e * e
+        for s in range(S - 1, -1, -1):
+            n, here_at = (T + (1 << s) - 1) >> s, (g * S + s) * double
+            one, two = _pointer(sums_at + s * double, 0.0), _pointer(squares_at + s * double, 0.0)
+            var, std = _pointer(var_at + here_at, 0.0), _pointer(std_at + here_at, 0.0)
+            over_n, over_n1 = 1 / n, 1 / max(1, n - 1)
+            for k in range(K):
+                v = (two[k] - one[k] * one[k] * over_n) * over_n1
+                v = v if v > 0 or v != v else 0.0
+                var[k] += v
+                std[k] += math.sqrt(v)
+            if s:
+                below, beneath = _pointer(sums_at + (s - 1) * double, 0.0), _pointer(squares_at + (s - 1) * double, 0.0)
                 for k in range(K):
-                    mu[k] += row[k] - base[k]
-            for k in range(K):
-                mu[k] /= n
-            for t in range(0, T, step):
-                row = few[t]
-                for k in range(K):
-                    e = (row[k] - base[k]) - mu[k]
-                    ss[k] += e * e
-            for k in range(K):
-                v = ss[k] / max(1, n - 1)
-                rows_var[g, s, k] += v
-                rows_std[g, s, k] += math.sqrt(v)
+                    below[k] += one[k]
+                    beneath[k] += two[k]
 
 
 def grid_into(
