@@ -1,12 +1,14 @@
 """Picture: how well the model does its task under each transformation."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._results import Results
 from ._facts import Facts
 from ._look import Look, axes, figure, inches
 from ._movement import legend_words
+from ._movement_facts import Movement
 from ._names import plain, shorten
 from ._picture import Picture
 
@@ -18,14 +20,18 @@ Z = 1.959964
 
 def draw_accuracy(facts: Facts, look: Look) -> "Figure":
     """A dot in its 95 % interval for every transformation in order, the untransformed one ringed; reference networks beside."""
+    return accuracy_of({"this network": facts.results, **facts.results.references}, facts.movement, look)
+
+
+def accuracy_of(networks: Mapping[str, Results], movement: Movement, look: Look) -> "Figure":
+    """The same of any networks, the first of which tells the transformations; those that were shown others are left out."""
     from matplotlib.lines import Line2D
 
-    movement, ink = facts.movement, look.ink
-    networks = {"this network": facts.results, **facts.results.references}
+    ink, first = look.ink, next(iter(networks.values()))
     shown = {name: r for name, r in networks.items() if len(r.task.columns) == movement.count}
     handles: list[Any] = []
     head = 0.12 + 0.178 * len(shown)
-    share = facts.results.task.kind == "accuracy"
+    share = first.task.kind == "accuracy"
     labels, common = short_labels(movement.transformations)
     tilted = max(inches(label, 8.5) for label in labels) > 0.75
     fig = figure(look, head + 2.3 + (1.15 if tilted else 0.62))
@@ -64,7 +70,7 @@ def draw_accuracy(facts: Facts, look: Look) -> "Figure":
                 label=legend_words(name, results, 3.0),
             )
         )
-    _axes(ax, labels, common, k, tilted, share, plain(facts.results.task.kind), look)
+    _axes(ax, labels, common, k, tilted, share, plain(first.task.kind), look)
     fig.legend(handles=handles, loc="upper left", frameon=False, labelcolor=ink["text"], fontsize=8.5, borderaxespad=0.1, borderpad=0.1,
                labelspacing=0.35)  # fmt: skip
     return fig

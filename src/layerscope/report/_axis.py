@@ -1,7 +1,7 @@
 """An axis from 0 that stays readable whatever the largest number is: linear, or each step doubling."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,29 +9,30 @@ from numpy.typing import NDArray
 from ._look import Look
 
 LINEAR = 5.0
-"""A largest number up to which an axis of ratios is linear; beyond, each step doubles, or all others would stand at the left edge."""
+"""A largest ratio up to which its axis is linear; beyond, each step doubles, or all others would stand at the edge."""
 
 
-def from_zero(ax: Any, largest: float, label: str, look: Look) -> None:
-    """The x axis of ratios from 0 to the largest."""
+def from_zero(ax: Any, largest: float, label: str, look: Look, axis: Literal["x", "y"] = "x") -> None:
+    """The axis of ratios from 0 to the largest."""
     from matplotlib.ticker import MaxNLocator
 
     if largest <= LINEAR:
-        ax.set_xlim(0, largest * 1.04)
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=5 if look.narrow else 9, steps=[1, 2, 5, 10]))
-        ax.set_xlabel(label, color=look.ink["text"])
+        ax.set(**{f"{axis}lim": (0, largest * 1.04)})
+        getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(nbins=5 if look.narrow else 9, steps=[1, 2, 5, 10]))
+        getattr(ax, f"set_{axis}label")(label, color=look.ink["text"])
         return
-    doubled(ax, [0, 0.5, *(2.0**k for k in range(math.ceil(math.log2(largest)) + 1))], largest, label, look)
+    doubled(ax, [0, 0.5, *(2.0**k for k in range(math.ceil(math.log2(largest)) + 1))], largest, label, look, axis)
 
 
-def doubled(ax: Any, ticks: list[float], largest: float, label: str, look: Look) -> None:
-    """An x axis whose steps double, with so many of its ticks labelled as there is room for."""
-    ax.set_xscale("function", functions=(_doubling, _undoubled))
+def doubled(ax: Any, ticks: list[float], largest: float, label: str, look: Look, axis: Literal["x", "y"] = "x") -> None:
+    """An axis whose steps double, with so many of its ticks labelled as there is room for."""
+    getattr(ax, f"set_{axis}scale")("function", functions=(_doubling, _undoubled))
     most = 5 if look.narrow else 13
     labelled = [0, *ticks[1 :: math.ceil(len(ticks) / most)]]
-    ax.set_xticks(ticks, [_written(t) if t in labelled else "" for t in ticks])
-    ax.set_xlim(0, largest * 1.04)
-    ax.set_xlabel(f"{label} (steps double)" if look.narrow else f"{label} (each step doubles)", color=look.ink["text"])
+    getattr(ax, f"set_{axis}ticks")(ticks, [_written(t) if t in labelled else "" for t in ticks])
+    ax.set(**{f"{axis}lim": (0, largest * 1.04)})
+    words = f"{label} (steps double)" if look.narrow or axis == "y" else f"{label} (each step doubles)"
+    getattr(ax, f"set_{axis}label")(words, color=look.ink["text"])
 
 
 def _written(tick: float) -> str:

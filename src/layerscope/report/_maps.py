@@ -68,10 +68,10 @@ def draw_maps(facts: Facts, look: Look) -> "Figure":
 
 
 def scale_of(movement: Movement) -> float:
-    """Where the colours end: at 2, or beyond where a twentieth of all layers' maps lies there."""
+    """Where the colours end: at 2, or beyond where a twentieth of the maps of most layers lies there."""
     every = [site.maps[np.isfinite(site.maps)] for site in movement.sites]
     tops = [float(np.quantile(maps, 0.95)) for maps in every if maps.size]
-    return 2.0 if not tops or max(tops) <= 2 else float(2.0 ** math.ceil(math.log2(float(np.quantile(tops, 0.9)))))
+    return 2.0 if not tops or np.median(tops) <= 2 else float(2.0 ** math.ceil(math.log2(float(np.median(tops)))))
 
 
 def sorted_maps(maps: NDArray[np.float64], columns: int = COLUMNS) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
+from ._convergence import halved, lines_of, sign
 from ._movement_facts import Movement, SiteMovement, ratio_digits, said
 from ._names import listed, plain, rough
 from ._sentence import SOME, Sentence, name, names
@@ -12,10 +13,15 @@ FEW_SAMPLES, FEW_TRANSFORMATIONS = 100, 8
 """Below so many, a spread is uncertain by more than 7 %, and another set of transformations is another question."""
 
 
+UNSETTLED = 0.1
+"""A relative change of a ratio, when samples or transformations are halved, that is worth a word."""
+
+
 def movement_doubts(movement: Movement) -> list[Sentence]:
     """What is few, undefined, told apart by the choice of mean, or below the floor; nothing where nothing moved."""
     makers: list[Callable[[Movement], list[Sentence]]] = [
         _few,
+        _unsettled,
         _apart,
         _undefined,
         _dead_maps,
@@ -39,6 +45,29 @@ def _few(movement: Movement) -> list[Sentence]:
                 "movement",
             )
         )
+    return told
+
+
+def _unsettled(movement: Movement) -> list[Sentence]:
+    """What half of the samples, or of the transformations, would have said otherwise."""
+    told: list[Sentence] = []
+    lines = lines_of(movement)
+    for what, which in (("samples", 0), ("transformations", 1)):
+        found = [(site, halved(curve[which], what)) for site, curve in lines]
+        found = [(site, change) for site, change in found if abs(change) > UNSETTLED]
+        if found:
+            site, change = max(found, key=lambda pair: abs(pair[1]))
+            more = (
+                f", and {len(found) - 1} more of {len(lines)} that were tried by more than {rough(UNSETTLED)}"
+                if len(found) > 1
+                else ""
+            )
+            told.append(
+                Sentence(
+                    f"Half of the {what} would have changed the ratio of {name(site)} by {sign(change)}{more}: twice as many may change it again.",
+                    "convergence",
+                )
+            )
     return told
 
 

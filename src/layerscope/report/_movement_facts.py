@@ -112,11 +112,13 @@ def said(reading: Reading) -> str:
 def ratio_digits(ratio: float) -> str:
     """A ratio in as many digits as a reader can use.
 
-    >>> ratio_digits(1.4321), ratio_digits(0.0123), ratio_digits(4600000.0), ratio_digits(math.inf)
-    ('1.43', '0.012', '4.6e+06', '∞')
+    >>> ratio_digits(1.4321), ratio_digits(0.0123), ratio_digits(502.3), ratio_digits(4600000.0), ratio_digits(math.inf)
+    ('1.43', '0.012', '502', '4.6e+06', '∞')
     """
     if math.isinf(ratio):
         return "∞"
+    if 100 <= ratio < 1e5:
+        return f"{ratio:,.0f}"
     return f"{ratio:.2f}" if 0.1 <= ratio < 100 else f"{ratio:.2g}"
 
 

@@ -82,7 +82,7 @@ def _others(movement: Movement, site: SiteMovement) -> list[tuple[str, Reading]]
 
 def _where(movement: Movement) -> list[Sentence]:
     told: list[Sentence] = []
-    given, layers = movement.input, movement.known
+    given, layers = movement.input, [site for site in movement.known if not site.apart]
     if given is not None:
         told.append(
             Sentence(f"The input itself moves {given.lead} times as far: what the layers start from.", "movement")
