@@ -15,24 +15,33 @@ from layerscope import transformations as ts
 from layerscope.testing import models
 from tests.conftest import require
 from tests.parity.nets import CASES, Framework
+from tests.unit.measures.test_cka import unbiased
 
 require("sklearn")  # the digits
 
 SAMPLES, T = 20, 6
-MEASURES = (ms.NormalizedVariance(), ms.TransformationVariance(), ms.NormalizedSameEquivariance(), ms.Distance())
+MEASURES = (
+    ms.NormalizedVariance(),
+    ms.TransformationVariance(),
+    ms.NormalizedSameEquivariance(),
+    ms.Distance(),
+    ms.CKA(),
+)
 NETS = [case for case in CASES if "transformer" not in str(case.id)]
 
 
 @functools.cache
 def by_numpy(net: Any) -> dict[str, dict[str, float]]:
-    """Ratio and spread of every place, of the full tensor in float64; elements in any order."""
+    """Ratio, spread and alignment of every place, of the full tensor in float64; channels last."""
     turned = ts.rotations(T, channels="last")(models.batch(net, SAMPLES)["images"])
     found: dict[str, dict[str, float]] = {}
     for place, values in models.reference(net, models.weights(net), {"images": turned}).items():
         grid = np.asarray(values, np.float64).reshape(SAMPLES, T, -1)
         t, s = grid.std(1, ddof=1).mean(0), grid.std(0, ddof=1).mean(0)
         some = s > 1e-6 * np.sqrt(np.mean(grid**2))  # the floor of the measure
-        found[place] = {"ratio": float((t[some] / s[some]).mean()), "spread": float(t.mean())}
+        maps = np.asarray(values, np.float64).reshape(SAMPLES, T, -1, np.shape(values)[-1]).mean(2)
+        alike = np.mean([unbiased(maps[:, 0], maps[:, j]) for j in range(1, T)])
+        found[place] = {"ratio": float((t[some] / s[some]).mean()), "spread": float(t.mean()), "cka": float(alike)}
     return found
 
 
@@ -44,6 +53,8 @@ def check_sites(results: ls.Results, wanted: dict[str, dict[str, float]]) -> Non
         assert near, f"no place of the reference moves as far as {name}: {spread}; {wanted}"
         ratio = float(results[name].reading(ms.NormalizedVariance()))
         assert any(abs(wanted[place]["ratio"] / ratio - 1) < 1e-4 for place in near), f"{name}: {ratio}; {wanted}"
+        cka = float(results[name].cka())
+        assert any(wanted[place]["cka"] == pytest.approx(cka, abs=1e-3) for place in near), f"{name}: {cka}; {wanted}"
 
 
 @pytest.mark.parametrize(("framework", "net"), NETS)
