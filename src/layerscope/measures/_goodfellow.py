@@ -15,6 +15,8 @@ from ._grid_intervals import FEWEST
 from ._intervals import clipped, interval
 from ._spread import Cells, Level, Numbers, check_choice, check_seen, mean_of
 
+FEW = 5
+"""Samples above a threshold below which it hardly rests on anything."""
 LOCAL = "firing over {T} transformations of {N} samples / firing over {M} untransformed"
 
 
@@ -30,7 +32,9 @@ class Goodfellow(AbstractMeasure[Firing]):
     a feature map) or "element". The ratio of the means stands in the note.
     **Reads:** `GridFiring`, which needs a pass over the untransformed data first: N forwards more.
     **Undefined** where a value never lies above its threshold in the untransformed data: left out, and counted in the note.
-    **Errors:** counts are exact; the interval leaves out groups of samples, with the thresholds as they are.
+    **Errors:** counts are exact. Of samples that a threshold was taken from, too few lie above it: as k of n do, k + 1 of n + 1 others would,
+    so the ratio reads high, by up to 1 / (alpha · N) of it. The interval leaves out groups of samples, with the thresholds as they are, and
+    reaches down by so much more.
     **Raises:** `EmptyTally` for fewer than two samples or transformations.
     **Beware:** Goodfellow et al. average over the stimuli that make a unit fire, so that invariance is 1 / alpha; here, as Quiroga et al.
     do, over all samples.
@@ -59,9 +63,9 @@ class Goodfellow(AbstractMeasure[Firing]):
             observations=N * T,
             samples=N,
             measured_in=f"{LOCAL.format(N=N, T=T, M=M)}, threshold: {self._threshold()}",
-            note=_note(value, ratios, self.level == "layer"),
+            note=_note(value, ratios, self.level == "layer", self.alpha),
         )
-        return reading if self.level != "layer" else _summed(reading, value, ratios)
+        return reading if self.level != "layer" else _summed(reading, value, ratios, self.alpha)
 
     def _threshold(self) -> str:
         share = f"{100 * self.alpha:.3g} %"
@@ -76,15 +80,15 @@ def ratio(fired: NDArray[np.int64], of: int, plain: NDArray[np.int64], of_plain:
     return np.divide(*shares, out=np.full(len(plain), np.nan), where=plain > 0)
 
 
-def _summed(reading: Reading, value: Firing, ratios: Numbers) -> Reading:
+def _summed(reading: Reading, value: Firing, ratios: Numbers, alpha: float) -> Reading:
     """The reading of a layer: the mean of the ratios, with its interval."""
     number = float(mean_of(ratios))
-    jackknife = _jackknife(value, number)
+    jackknife = _jackknife(value, number, alpha)
     low, high = (NAN, NAN) if jackknife is None else clipped(*interval(number, jackknife), math.inf)
     return replace(reading, value=number, low=low, high=high, jackknife=jackknife)
 
 
-def _jackknife(value: Firing, number: float) -> Jackknife | None:
+def _jackknife(value: Firing, number: float, alpha: float) -> Jackknife | None:
     """The mean ratio without each group of samples; None for too few groups."""
     groups = np.flatnonzero(value.count)
     if len(groups) < FEWEST or not math.isfinite(number):
@@ -97,10 +101,10 @@ def _jackknife(value: Firing, number: float) -> Jackknife | None:
     ]  # fmt: skip
     if not np.isfinite(without).all():
         return None
-    return Jackknife(groups, np.array(without), N, sizes=value.count[groups])
+    return Jackknife(groups, np.array(without), N, below=number / (alpha * M), sizes=value.count[groups])
 
 
-def _note(value: Firing, ratios: Numbers, layer: bool) -> str:
+def _note(value: Firing, ratios: Numbers, layer: bool, alpha: float) -> str:
     D, unknown = len(ratios), np.isnan(_thresholds(value))
     never = int(np.count_nonzero(np.isnan(ratios) & ~unknown))
     notes = ["thresholds from a pass over the untransformed data"]
@@ -108,6 +112,8 @@ def _note(value: Firing, ratios: Numbers, layer: bool) -> str:
     if layer and plain:
         N, M = value.samples * value.transformations, int(value.plain_count.sum())
         notes.append(f"ratio of means {fired / N / (plain / M):.3g}")
+    if (above := alpha * int(value.plain_count.sum())) < FEW:
+        notes.append(f"thresholds rest on {above:.2g} samples above them: give more samples, or a larger alpha")
     if never:
         notes.append(f"{never:,} of {D:,} values are never above their threshold in the untransformed data")
     if unknown.any():

@@ -174,17 +174,17 @@ def check_measure(
         return value
 
     value = of(stream)
-    first = measure.compute(value)
-    _check_reading(measure, first, seed)
+    found = measure.compute(value)
+    _check_reading(measure, found, seed)
     assert tally.same(value, of(stream)), f"{measure!r}: compute changed the tally it read (seed {seed})"
-    _check_equal(measure, measure.compute(value), first, f"computing twice gives two numbers (seed {seed})")
+    _check_equal(measure, measure.compute(value), found, f"computing twice gives two numbers (seed {seed})")
     merged = tally.merge(of(stream[:2]), of(stream[2:]))
-    _check_equal(measure, measure.compute(merged), first, f"merged shards give another number (seed {seed})")
+    _check_equal(measure, measure.compute(merged), found, f"merged shards give another number (seed {seed})")
     _check_nothing(measure, lambda: measure.compute(tally.init(SITE)))
     assert isinstance(measure.name, str), f"{measure!r}: name must be a text"
     assert measure.name, f"{measure!r}: name is empty, tables need one"
     if symmetric and chunks is None:
-        _check_symmetry(measure, seed, first)
+        _check_symmetry(measure, seed, found)
 
 
 def _check_reading(measure: Any, reading: Any, seed: int) -> None:

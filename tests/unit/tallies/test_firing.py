@@ -179,7 +179,7 @@ def test_values_of_other_data_do_not_merge() -> None:
 
 def test_without_the_untransformed_data_nothing_is_counted() -> None:
     tally = RULES[0]
-    with pytest.raises(DataError, match="needs the untransformed data first, which only ls.examine"):
+    with pytest.raises(DataError, match=r"needs the untransformed data first, which only ls\.examine"):
         stream(tally, turned(plain(9, 4)), T, cut(9, 1))
     shrunk = stream(tally.first(10), plain(200, 4), 1, cut(200, 2))
     with pytest.raises(DataError, match="more samples than it had said: 200"):
@@ -215,13 +215,14 @@ def test_shapes_rows_and_masks_must_fit() -> None:
         tally.observe(prepared(tally, x), short, Samples(np.arange(12), transformations=T))
     mask = np.ones((12, 3), np.bool_)
     mask[0, 2] = False
-    with pytest.raises(ShapeError, match="some positions are masked.*Measure a layer after pooling"):
+    with pytest.raises(ShapeError, match=r"some positions are masked.*Measure a layer after pooling"):
         Tail(3).observe(Tail(3).init(SITE), Activations.of(x, unit=1), Samples(np.arange(12), mask=mask))
 
 
 def test_files_that_do_not_fit_are_refused() -> None:
     tally, x = RULES[0], plain(12, 4)
-    for recipe, value in ((tally, prepared(tally, x)), (Tail(3), stream(Tail(3), x, 1, cut(12, 1)))):
+    made: list[tuple[Any, Any]] = [(tally, prepared(tally, x)), (Tail(3), stream(Tail(3), x, 1, cut(12, 1)))]
+    for recipe, value in made:
         arrays = dict(recipe.to_arrays(value))
         with pytest.raises(FileFormatError, match="not there or not whole"):
             recipe.from_arrays(SITE, {name: a for name, a in arrays.items() if name not in ("threshold", "mean")})
