@@ -13,7 +13,13 @@ require("torch")
 require("sklearn")
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
 OF_OTHERS = {"tensorstate_pytorch.py", "tensorstate_keras.py"}  # published tutorials with tests of their own
-ELSEWHERE = {"monitor_keras.py", "monitor_lightning.py", "transformational_measures_keras.py"}  # run by tests where their framework is
+# run by tests where their framework is, or where their numbers are
+ELSEWHERE = {
+    "augmentation_makes_invariant.py",
+    "monitor_keras.py",
+    "monitor_lightning.py",
+    "transformational_measures_keras.py",
+}
 
 
 def test_there_are_examples() -> None:
