@@ -69,6 +69,7 @@ class Efficiency(AbstractMeasure[StateCounts]):
         # above and below the line the plain count is low, so undersampled the ratio may be off either way
         reading = scaled(above, 1 / below if below > 0 else math.nan, f"of the entropy of order {self.against:g}")
         note = "a ratio of two lower bounds is no bound" if reading.undersampled else ""
+        note = note if below > 0 else f"the entropy of order {self.against:g} is 0"
         note = "; ".join(filter(None, (reading.note, note)))
         return replace(reading, low=math.nan, high=math.nan, ceiling=math.nan, bound="", note=note, jackknife=None)
 
@@ -81,14 +82,16 @@ class Efficiency(AbstractMeasure[StateCounts]):
         else:
             allowed, without = allowed_bits(value), np.empty(0)
         unit = f"of the {allowed:.4g} bits its firing rates allow"
-        reading = scaled(above, 1 / allowed if allowed > 0 else math.nan, unit)
-        if j is not None and allowed > 0:
+        if not allowed > 0:
+            note = "; ".join(filter(None, (above.note, "no unit varies, so the firing rates allow no bits")))
+            return replace(scaled(above, math.nan, unit), note=note, bound="", jackknife=None)
+        reading = scaled(above, 1 / allowed, unit)
+        if j is not None:
             j = Jackknife(j.ids, j.values / without, j.samples, j.below / allowed, j.above / allowed)
             low, high = interval(float(reading), j)
             reading = replace(reading, low=low, high=high, jackknife=j)
-        share = min(float(reading), 1.0) if allowed > 0 else math.nan
         low, high = clipped(reading.low, reading.high, 1.0)
-        return replace(reading, value=share, low=low, high=high, ceiling=min(1.0, reading.ceiling))
+        return replace(reading, value=min(float(reading), 1.0), low=low, high=high, ceiling=min(1.0, reading.ceiling))
 
 
 def scaled(reading: Reading, factor: float, measured_in: str) -> Reading:
