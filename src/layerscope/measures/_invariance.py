@@ -131,9 +131,8 @@ class AbstractGridMeasure(AbstractMeasure[Grid]):
 
     def classes(self, value: Grid) -> dict[int, Reading]:
         """The same of every class by itself, by label, from a value whose sums are kept by class; classes of one sample are left out."""
-        alone = replace(self, by_class=False)
-        strata = strata_of(value, by_class=True)
-        return {label: alone.compute(replace(value, by={ALL: sums}, groups=None)) for label, sums in strata.items()}
+        alone, strata = replace(self, by_class=False), strata_of(value, by_class=True)
+        return {label: alone.compute(replace(value, by={ALL: strata[label]}, groups=None)) for label in sorted(strata)}
 
     @property
     def what(self) -> str:
