@@ -20,7 +20,7 @@ Z = 1.959964
 
 def draw_accuracy(facts: Facts, look: Look) -> "Figure":
     """A dot in its 95 % interval for every transformation in order, the untransformed one ringed; reference networks beside."""
-    return accuracy_of({"this network": facts.results, **facts.results.references}, facts.movement, look)
+    return accuracy_of({"this network": facts.results, **facts.movement.networks}, facts.movement, look)
 
 
 def accuracy_of(networks: Mapping[str, Results], movement: Movement, look: Look) -> "Figure":

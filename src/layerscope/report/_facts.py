@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .._results import Results
+from ._label_facts import Labels, labels_of
 from ._movement_facts import Movement, movement_of
 from ._state_facts import States, states_of
 
@@ -21,6 +22,10 @@ class Facts:
     @cached_property
     def movement(self) -> Movement:
         return movement_of(self.results)
+
+    @cached_property
+    def labels(self) -> Labels:
+        return labels_of(self.results)
 
     @property
     def samples(self) -> int:

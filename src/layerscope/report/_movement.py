@@ -147,7 +147,7 @@ def _legend(movement: Movement, look: Look) -> list[Any]:
 
     room = 3.0
     handles = [mark((*look.series(0), "-"), legend_words("this network", movement.results, room))]
-    for k, (name, other) in enumerate(movement.results.references.items()):
+    for k, (name, other) in enumerate(movement.networks.items()):
         handles.append(mark(_style(movement, k, look), legend_words(name, other, room)))
     if movement.back is not None:
         handles.append(mark((look.ink["c4"], "D", ":"), "transformations taken back in the layer", hollow=True))

@@ -133,7 +133,15 @@ class Movement:
     sites: tuple[SiteMovement, ...]
     measure: AbstractRatio
     back: AbstractRatio | None
-    references: Mapping[str, Mapping[Site, Reading]]
+    networks: Mapping[str, Results]
+
+    @cached_property
+    def references(self) -> dict[str, dict[Site, Reading]]:
+        """The same ratio in the reference networks that have one anywhere."""
+        return {
+            name: {layer.site: _reading(other, layer, self.measure) for layer in other.layers.read}
+            for name, other in self.networks.items()
+        }
 
     @property
     def other(self) -> str:
@@ -204,12 +212,9 @@ def movement_of(results: Results) -> Movement:
         return Movement(results, (), NormalizedVariance(), None, {})
     values = results.values_by_site
     layers = [x for x in results.layers.read if x.site not in values or _gridded(values[x.site])]
-    references = {
-        plain(name): {layer.site: _reading(other, layer, measure) for layer in other.layers.read}
-        for name, other in results.references.items()
-    }
+    networks = {plain(name): other for name, other in results.references.items() if _moved(other)}
     sites = tuple(_site(results, layer, measure, back) for layer in layers)
-    return Movement(results, sites, measure, back, references)
+    return Movement(results, sites, measure, back, networks)
 
 
 def _ratios(results: Results) -> tuple[AbstractRatio | None, AbstractRatio | None]:
@@ -229,6 +234,11 @@ def _ratios(results: Results) -> tuple[AbstractRatio | None, AbstractRatio | Non
     for aligned in (False, True):
         found += [m for m in (*asked, *made) if m.aligned == aligned][:1]
     return (found[0], found[1] if len(found) > 1 else None) if found else (None, None)
+
+
+def _moved(results: Results) -> bool:
+    """Whether it was shown the transformed data; shuffled labels, for one, are a reference of states alone."""
+    return any(_gridded(values) for values in results.values_by_site.values())
 
 
 def _gridded(values: Mapping[AbstractTally[Any], Any]) -> bool:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from .._reading import Reading
 from ._movement_facts import Movement, SiteMovement, ranked, ratio_digits, said
 from ._names import listed, plain, rough
-from ._sentence import Sentence, name
+from ._sentence import Sentence, name, where
 
 DOING = {
     "rotate": "Rotating", "shift": "Shifting", "scale": "Scaling", "shear": "Shearing", "flip": "Flipping", "roll": "Rolling",
@@ -70,7 +70,7 @@ def _last(movement: Movement) -> list[Sentence]:
         f"{doing(movement)} moves {name(last)} {last.lead} times as far as swapping the sample "
         f"({movement.samples:,} samples, {movement.count} transformations)"
     )
-    others = [f"in {name(who)} {said(r)}" for who, r in _others(movement, last)]
+    others = [f"{where(who)} {said(r)}" for who, r in _others(movement, last)]
     return [Sentence(f"{sentence}{f'; {listed(others, 4)}' if others else ''}.", "movement")]
 
 
@@ -136,8 +136,8 @@ def _task_by(movement: Movement) -> list[Sentence]:
         f"Untransformed, {rough(each[k])} of samples are right; fewest" if k is not None else "Fewest samples are right"
     )
     others = [
-        f"in {name(who)} {rough(float(accuracy))}"
-        for who, other in movement.results.references.items()
+        f"{where(who)} {rough(float(accuracy))}"
+        for who, other in movement.networks.items()
         if (accuracy := other.accuracy) is not None and other.task.kind == "accuracy"
     ]
     whole = f" Over all, {rough(float(movement.results.accuracy or 0.0))}{f'; {listed(others)}' if others else ''}."

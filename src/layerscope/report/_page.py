@@ -10,7 +10,7 @@ from ._made import command, header, left_out, made
 from ._names import plain
 from ._plot import PICTURES
 from ._readings import csv, more, network
-from ._tables import extremes, movement_row, state_row
+from ._tables import class_table, extremes, movement_row, state_row
 from ._words import answer, distrust, plain_words
 
 MANY = 90
@@ -57,7 +57,10 @@ def page(results: Results, title: str | None = None) -> str:
         numbers={picture.key: picture.number for picture in pictures},
         pictures=pictures,
         figures=header(facts),
-        states=[state_row(site) for site in facts.states.sites],
+        states=[state_row(facts.states, facts.labels, site) for site in facts.states.sites],
+        untrained=bool(facts.states.untrained),
+        labels=bool(facts.labels.sites),
+        classes=class_table(facts.labels),
         movement=[movement_row(movement, site) for site in movement.sites],
         back=movement.back is not None,
         aggregate=movement.measure.aggregate,

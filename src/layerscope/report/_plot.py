@@ -8,6 +8,7 @@ from .._results import Results
 from ._accuracy import ACCURACY, accuracy_of
 from ._convergence import CONVERGENCE
 from ._facts import Facts
+from ._labels import LABELS
 from ._look import ON_PAPER, Look, drawing
 from ._maps import MAPS
 from ._movement import MOVEMENT
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURES: dict[str, Picture] = {
-    picture.key: picture for picture in (MOVEMENT, ACCURACY, MAPS, CONVERGENCE, STATES, SAMPLES, UNITS)
+    picture.key: picture for picture in (MOVEMENT, ACCURACY, MAPS, CONVERGENCE, STATES, SAMPLES, UNITS, LABELS)
 }
 """In the order of the page."""
 SHARED = ("movement", "accuracy")
@@ -36,7 +37,7 @@ def plot(results: Results | Mapping[str, Results], what: str | None = None) -> "
     "accuracy": the task under each transformation; "maps": the movement of every feature map; "convergence": what fewer samples or
     transformations would have said; "states": the entropy of each layer within
     its room, and the ceiling that the data put on it; "samples": entropy against the number of samples, where flat means enough; "units": the
-    firing rate of every unit; None: the first of them that these results can show. Several networks share "movement", where depth runs from
+    firing rate of every unit; "labels": what the states tell about the label; None: the first of them that these results can show. Several networks share "movement", where depth runs from
     the input to the last layer of each, and "accuracy".
     **Gives:** a `matplotlib.figure.Figure`, not tied to pyplot; `figure.savefig("states.pdf")` writes it.
     **Raises:** `DataError` for an unknown picture, one of what was not measured, or where no site was read.

@@ -18,6 +18,7 @@ from ..measures import (
     Entropy,
     EqualUnits,
     FiringRate,
+    Information,
     RedundantUnits,
     SampleVariance,
     TransformationVariance,
@@ -58,6 +59,8 @@ SHOWN: set[AbstractMeasure[Any]] = {
 def more(facts: Facts) -> list[tuple[str, str, str]]:
     """Readings that were asked for and have no column of their own: site, measure, reading."""
     results, shown = facts.results, SHOWN | _of_movement(facts)
+    if facts.labels.sites:
+        shown.add(Information())
     extra = [measure for measure in results.measures if measure not in shown]
     rows: list[tuple[str, str, str]] = []
     for layer in results.layers.read if extra else ():

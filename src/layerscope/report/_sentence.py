@@ -41,3 +41,9 @@ def name(site: Named | str) -> str:
 
 def names(sites: Sequence[Named], most: int = 4) -> str:
     return listed([name(site) for site in sites], most)
+
+
+def where(network: str) -> str:
+    """In which reference a number was found: "in the untrained network", "with shuffled labels", or "in" its name."""
+    known = {"untrained": "in the untrained network", "shuffled labels": "with shuffled labels"}
+    return known.get(network) or f"in {name(network)}"

@@ -1,4 +1,4 @@
-"""The tables of the page: a row per site on its states, and one on its movement."""
+"""The tables of the page: a row per site on its states, one on its movement, and a row per class."""
 
 import math
 from dataclasses import dataclass
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._reading import Reading
+from ._label_facts import Labels
+from ._label_facts import said as said_bits
 from ._movement_facts import Movement, SiteMovement, ends_of, ranked, ratio_digits, said
 from ._names import plain, rough, shorten
-from ._state_facts import SiteStates
+from ._state_facts import SiteStates, States, digits
 
 
 @dataclass(frozen=True)
@@ -26,23 +28,27 @@ class StateRow:
     verdict: str
     plain: str
     entropy: str
+    untrained: str
     efficiency: str
     rates: tuple[str, str, str]
     dead: str
     always_on: str
     copies: str
     redundant: str
+    information: str
+    by_chance: str
     note: str
     undersampled: bool
 
 
-def state_row(site: SiteStates) -> StateRow:
+def state_row(states: States, labels: Labels, site: SiteStates) -> StateRow:
     known = not math.isnan(float(site.entropy))
     rates: tuple[str, str, str] = ("–", "–", "–")
     if site.rates.size:
         low, middle, high = np.quantile(site.rates, [0.05, 0.5, 0.95])
         rates = (f"{100 * low:.3g}", f"{100 * middle:.3g}", f"{100 * high:.3g}")
     counted = site.counts is not None
+    told = next((each for each in labels.sites if each.layer.site == site.layer.site), None)
 
     def count(number: int) -> str:
         return f"{number:,}" if counted else "–"
@@ -60,15 +66,27 @@ def state_row(site: SiteStates) -> StateRow:
         verdict=site.verdict if known else "–",
         plain=f"{site.entropy.bound} {float(site.entropy):.4g}".strip() if known else "–",
         entropy=site.lead if known else "–",
+        untrained=_bits(states.untrained.get(site.layer.site)),
         efficiency=_efficiency(site.efficiency) if known else "–",
         rates=rates,
         dead=count(site.dead),
         always_on=count(site.always_on),
         copies=count(site.copies),
         redundant=count(site.redundant),
+        information=said_bits(told.information) if told else "–",
+        by_chance=f"{told.plain:.3g}, {told.by_chance:.3g}" if told else "–",
         note=plain("; ".join(n for n in (site.problem, site.layer.note, *notes) if n)).replace("(no name)", ""),
         undersampled=site.undersampled,
     )
+
+
+def _bits(reading: Reading | None) -> str:
+    """The corrected entropy of a reference, or what it lies between."""
+    if reading is None or math.isnan(float(reading)):
+        return "–"
+    if reading.bracketed:
+        return f"{digits(reading.low)} to {digits(reading.high)}"
+    return f"{'≈ ' if reading.undersampled else ''}{digits(float(reading))}"
 
 
 def _efficiency(reading: Reading) -> str:
@@ -141,3 +159,28 @@ def extremes(movement: Movement) -> tuple[list[tuple[str, str, str]], list[tuple
     lines = [(shorten(site.name, 34), str(k), ratio_digits(ratio)) for ratio, site, k in found]
     most = min(MAPS, len(lines) // 2)
     return lines[:most], lines[: -most - 1 : -1]
+
+
+LAYERS, CLASSES = 8, 40
+"""So many layers, the last ones, and so many classes stand in the table of classes."""
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """A row per class: its samples, and for some layers its entropy at equal samples with the states that only it shows."""
+
+    layers: list[str]
+    rows: list[tuple[str, str, list[str]]]
+    more: int
+
+
+def class_table(labels: Labels) -> ClassTable:
+    sites = labels.sites[-LAYERS:]
+    lines = [{line.label: line for line in site.classes} for site in sites]
+    rows: list[tuple[str, str, list[str]]] = []
+    for label in labels.labels[:CLASSES]:
+        found = [line.get(label) for line in lines]
+        samples = max((line.samples for line in found if line is not None), default=0)
+        cells = ["–" if line is None else f"{digits(line.at_equal_samples)} · {line.unique:,}" for line in found]
+        rows.append((str(label), f"{samples:,}", cells))
+    return ClassTable([shorten(site.name, 20) for site in sites], rows, max(0, len(labels.labels) - CLASSES))

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from ._facts import Facts
+from ._label_words import label_doubts, label_words
 from ._movement_doubts import movement_doubts
 from ._movement_words import movement_answer, movement_words
 from ._names import plain
@@ -30,7 +31,7 @@ def answer(facts: Facts) -> Sentence:
 
 def plain_words(facts: Facts) -> list[Sentence]:
     """What the numbers say."""
-    said = movement_words(facts.movement) + state_words(facts.states)
+    said = movement_words(facts.movement) + state_words(facts.states) + label_words(facts.labels)
     if said:
         return said
     if facts.states.sites or facts.movement.sites:
@@ -40,7 +41,7 @@ def plain_words(facts: Facts) -> list[Sentence]:
 
 def distrust(facts: Facts) -> list[Sentence]:
     """What a reader could be misled by.  Never empty: intervals have their limits, and so has their absence."""
-    said = movement_doubts(facts.movement) + state_doubts(facts.states)
+    said = movement_doubts(facts.movement) + state_doubts(facts.states) + label_doubts(facts.labels)
     return [*said, *_left_out(facts), *_guessed(facts), *_no_accuracy(facts), _limits(facts)]
 
 

@@ -16,7 +16,8 @@ from layerscope.measures import (
     NormalizedVariance,
     TransformationVariance,
 )
-from layerscope.report import page, plot, text
+from layerscope.report import page, text
+from layerscope.report import plot as drawn
 from layerscope.report._accuracy import short_labels, wilson
 from layerscope.report._convergence import halved, lines_of, relative
 from layerscope.report._facts import Facts
@@ -26,6 +27,11 @@ from layerscope.report._words import answer, distrust, plain_words
 from tests.unit.report.made import EVIL, narrow, results_of, usual
 from tests.unit.report.moved import INPUT, moved_of, moving, turned
 from tests.unit.report.reader import Page
+
+
+def plot(results: Any, what: str | None = None) -> Any:
+    """The picture; matplotlib's own types are too loose to check against."""
+    return drawn(results, what)
 
 
 def words(results: Results) -> str:
@@ -272,11 +278,11 @@ def test_the_answer_says_how_far_the_last_layer_moves_and_what_becomes_of_the_ta
 def test_the_words_name_layers_references_and_maps() -> None:
     values = {"conv_1": moving(1.4, maps=6), "conv_2": moving(1.2, maps=6), "fc": moving(1.1, maps=6)}
     said = words(turned(references={"untrained": values}))
-    assert "(60 samples, 4 transformations); in untrained 1.10 [" in said
+    assert "(60 samples, 4 transformations); in the untrained network 1.10 [" in said
     assert "The input itself moves 1.40 [" in said
     assert "The ratio falls most from conv_2 (1.30) to fc (0.25)." in said
     assert (
-        "Untransformed, 90 % of samples are right; fewest, 20 %, under rotate 180°. Over all, 48 %; in untrained 48 %."
+        "Untransformed, 90 % of samples are right; fewest, 20 %, under rotate 180°. Over all, 48 %; in the untrained network 48 %."
         in said
     )
     assert "The most invariant of 18 feature maps is map" in said

@@ -20,6 +20,7 @@ from layerscope.report._plot import PICTURES
 from layerscope.report._samples import spread, verdict
 from layerscope.report._state_facts import states_of
 from layerscope.report._units import sorted_rates
+from tests.unit.report.labelled import labelled, telling
 from tests.unit.report.made import EVIL, halfway, narrow, results_of, usual, wide
 from tests.unit.report.moved import INPUT, moved_of, moving
 
@@ -204,13 +205,14 @@ def test_dead_and_constant_units_are_written() -> None:
 
 
 STATES = ("states", "samples", "units")
-MOVEMENT = ("movement", "maps", "accuracy")
 
 
 def example(what: str, names: list[str]) -> Results:
     """Results of sites with these names that have what the picture shows; every second layer is undersampled, or has dead maps."""
     if what in STATES:
         return results_of({name: (narrow, wide)[k % 2](samples=60, seed=k) for k, name in enumerate(names)})
+    if what == "labels":
+        return labelled({name: (telling(k / len(names), 60), wide(samples=60))[k % 2] for k, name in enumerate(names)})
     values = {name: moving(0.1 + (k % 7) / 3, samples=40, seed=k) for k, name in enumerate(names)}
     for v in [*values.values()][1::2]:
         v[..., 0] = 0
