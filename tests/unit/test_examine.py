@@ -9,6 +9,7 @@ import pytest
 
 import layerscope as ls
 from layerscope import measures
+from layerscope._choices import parse_bytes
 from layerscope._errors import (
     DataError,
     EmptyTally,
@@ -18,7 +19,6 @@ from layerscope._errors import (
     SiteError,
     ThresholdError,
 )
-from layerscope._choices import parse_bytes
 from layerscope.tallies import StateTable
 from tests.conftest import require
 
@@ -449,15 +449,6 @@ def test_nothing_from_nothing() -> None:
     for measure in (measures.Entropy(), measures.Efficiency(), measures.FiringRate(), measures.EqualUnits()):
         with pytest.raises(EmptyTally, match="no state was observed"):
             measure.compute(empty)
-
-
-def test_plan_tells_what_it_will_take() -> None:
-    plan = ls.plan(small(), (X, Y), batch_size=50)
-    assert plan.sites == ("1", "6")
-    assert plan.rows == (100, 1)
-    assert plan.forwards == 6
-    assert plan.minutes > 0
-    assert "100 rows a sample" in str(plan)
 
 
 def test_layers_and_activations_take_a_batch_as_loaders_give_it() -> None:

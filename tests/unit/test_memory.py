@@ -190,6 +190,11 @@ def test_batches_are_smaller_where_nobody_chose_their_size() -> None:
         ls.examine(net(), (X, Y), transformations=grid, memory_limit="0.7 MB", batch_size=128)
 
 
+def test_the_choices_are_named() -> None:
+    with pytest.raises(MemoryLimitError, match=r"layers=, exclude=.*pool=.*flavour='variance'.*sketch=.*samples="):
+        ls.examine(net(), (X, Y), memory_limit="80 kB", **HOW)
+
+
 def test_data_that_can_be_read_once_only() -> None:
     def batches() -> Iterator[Any]:
         yield from np.array_split(X, 5)
@@ -228,9 +233,10 @@ def test_data_that_change_between_passes_are_refused(how: str) -> None:
     if how == "augmented":
         rng = np.random.default_rng(0)
 
-        def loader() -> Any:
+        def augmented() -> Any:
             return ((x + np.float32(rng.random()), y) for x, y in zip(np.split(X, 2), np.split(Y, 2), strict=True))
 
+        loader = augmented
     for more in ({"memory_limit": smallest(**HOW)}, {"measures": [ms.Goodfellow()]}):
         with pytest.raises(DataError, match=r"read more than once .* sample \d+ is another one than before"):
             ls.examine(net(), loader, **{**HOW, **more})

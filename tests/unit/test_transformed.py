@@ -10,7 +10,7 @@ import pytest
 import layerscope as ls
 from layerscope import measures as ms
 from layerscope import transformations as ts
-from layerscope._errors import DataError, MemoryLimitError
+from layerscope._errors import DataError
 from layerscope._inputs import INPUT
 from tests.conftest import require
 
@@ -293,8 +293,3 @@ def test_layers_without_space_are_listed_with_the_reason() -> None:
     assert all(np.isfinite(lines[name]["value"]) for name in ("(model):in", "1", "4"))
     assert np.isnan(lines["7"]["value"])
     assert "no space" in lines["7"]["note"]
-
-
-def test_a_memory_limit_never_changes_a_number() -> None:
-    with pytest.raises(MemoryLimitError, match=r"pool=.*flavour='variance'"):
-        ls.examine(net(), images(), transformations=ts.rotations(T), memory_limit="20 kB")

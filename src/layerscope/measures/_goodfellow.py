@@ -28,7 +28,7 @@ class Goodfellow(AbstractMeasure[Firing]):
     the untransformed data exceeds. 1: it fires under transformations as often as without them; 0: only without them.
 
     **Arguments:** `rule` "gaussian": θ = mean + z · sd of the untransformed data, z the 1 - alpha quantile of a normal distribution;
-    "quantile": the largest activation that ⌈alpha · N⌉ of N lie above; `alpha`; `level` "layer" (mean of the ratios), "map" (means over
+    "quantile": ⌈alpha · N⌉ of the N activations lie above it; `alpha`; `level` "layer" (mean of the ratios), "map" (means over
     a feature map) or "element". The ratio of the means stands in the note.
     **Reads:** `GridFiring`, which needs a pass over the untransformed data first: N forwards more.
     **Undefined** where a value never lies above its threshold in the untransformed data: left out, and counted in the note.

@@ -58,7 +58,8 @@ class GridFiring(AbstractTally[Firing]):
     """Counts, value by value, how often an activation lies above a threshold that it exceeds in a share `alpha` of the untransformed data.
 
     **Arguments:** `rule` how the threshold is taken from the untransformed data: "gaussian" mean + z · sd, with z the 1 - alpha quantile of
-    a normal distribution; "quantile" the largest activation that ⌈alpha · N⌉ of N lie above (fewer where several are equal).
+    a normal distribution; "quantile" midway between the ⌈alpha · N⌉ largest of N activations and the others (so many lie above it, or fewer
+    where some are equal), as rounding in a forward of other rows must not decide.
     **Needs** the untransformed data first: thresholds, and how often these are exceeded there, are part of the value, and two values merge
     only when they agree to the bit. Counts are whole numbers, exact; 2 G + 1 numbers a value.
     **Raises:** `DataError` where nothing is known of the untransformed data; `ShapeError` for incomplete rows, another shape or a mask.
@@ -105,8 +106,9 @@ class GridFiring(AbstractTally[Firing]):
             )
         threshold = first.mean + self.z * np.sqrt(first.m2 / max(1, n - 1))
         if self.rule == "quantile":
-            highest = first.top[min(self._kept(n), n) - 1].astype(np.float64)
-            threshold = np.where(np.isfinite(threshold), highest, np.nan)  # where values were no numbers, there is none
+            k = min(self._kept(n), n) - 1
+            midway = (first.top[max(0, k - 1)].astype(np.float64) + first.top[k]) / 2
+            threshold = np.where(np.isfinite(threshold), midway, np.nan)  # where values were no numbers, there is none
         plain = first.above(threshold)
         return Firing(value.site, first.shape, first.unit, threshold, plain, first.count.copy())
 

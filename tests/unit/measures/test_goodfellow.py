@@ -34,7 +34,8 @@ def oracle(measure: ms.Goodfellow, x: np.ndarray, moved: np.ndarray) -> np.ndarr
     if measure.rule == "gaussian":
         limit = x.mean(0) + measure.tally.z * x.std(0, ddof=1)
     else:
-        limit = np.sort(x, axis=0)[::-1][int(np.ceil(measure.alpha * len(x) - 1e-9))]
+        ordered, k = np.sort(x, axis=0)[::-1], int(np.ceil(measure.alpha * len(x) - 1e-9))
+        limit = (ordered[k - 1] + ordered[k]) / 2
     local, everywhere = (moved > limit).mean((0, 1)), (x > limit).mean(0)
     return np.where(everywhere > 0, local / np.where(everywhere > 0, everywhere, 1), np.nan)
 

@@ -57,7 +57,8 @@ def thresholds(tally: GridFiring, x: np.ndarray) -> np.ndarray:
     exact = x.reshape(len(x), -1).astype(np.float64)
     if tally.rule == "gaussian":
         return exact.mean(0) + tally.z * exact.std(0, ddof=1)
-    return np.sort(exact, axis=0)[::-1][int(np.ceil(tally.alpha * len(x) - 1e-9))]
+    ordered, k = np.sort(exact, axis=0)[::-1], int(np.ceil(tally.alpha * len(x) - 1e-9))
+    return (ordered[k - 1] + ordered[k]) / 2
 
 
 def check_firing(tally: GridFiring, value: Firing, x: np.ndarray, moved: np.ndarray | None) -> None:
