@@ -66,7 +66,10 @@ def test_n_stands_beside_every_correlation(net: Any, analysis: tm.Analysis, caps
     wanted = stats.pearsonr(analysis.totals["NormalizedVariance"], analysis.accuracy)
     low, high = wanted.confidence_interval()
     assert (found.r, found.low, found.high) == pytest.approx((wanted.statistic, low, high))
-    assert str(found).endswith("n = 7 groups")
+    x, y = (np.array(of) for of in (analysis.totals["NormalizedVariance"], analysis.accuracy))
+    others = [stats.pearsonr(np.delete(x, k), np.delete(y, k)).statistic for k in range(7)]
+    assert found.without == pytest.approx((min(others), max(others)))
+    assert f"n = 7 groups; {min(others):.2f} to {max(others):.2f} without one of them" in str(found)
     dataset, model = digits(), tm.Model(model_keras=net)
     tm.Analyzer(model, dataset, tm.Iterator(model, dataset), metrics=[tm.Variance]).run(2)
     printed = capsys.readouterr().out
@@ -91,6 +94,7 @@ def test_the_data_set_is_left_as_it_was(net: Any) -> None:
         ((1.0, 2.0, 3.0), (1.0, 2.0, 3.0), 1.0, math.nan, 3),
         ((1.0, 2.0, 3.0, math.nan), (3.0, 2.0, 1.0, 0.0), -1.0, math.nan, 3),
         ((), (), math.nan, math.nan, 0),
+        ((0.1 + 0.2, 0.3, 0.3, 0.3), (1.0, 2.0, 3.0, 4.0), math.nan, math.nan, 4),
     ],
 )
 def test_too_few_groups_have_no_interval(x: Any, y: Any, r: float, low: float, n: int) -> None:
@@ -157,7 +161,7 @@ def test_activations_are_drawn_in_their_places(net: Any) -> None:
     for number in range(4):
         np.testing.assert_array_equal(images[f"map {number}"], values[..., number])
     ranked = tm.Graphs().activations(metric, 2).axes[0]
-    assert ranked.get_xlabel() == "10 of 10"
+    assert ranked.get_xlabel() == "10 of 10 have a number"
 
 
 def test_an_analysis_is_drawn_with_its_groups(analysis: tm.Analysis) -> None:

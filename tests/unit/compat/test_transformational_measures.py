@@ -99,13 +99,14 @@ def check(found: Any, wanted: tuple[list[float], list[NDArray[np.float64]], floa
 
 
 @pytest.mark.parametrize("kind", [*PLAIN, *NORMALIZED])
-def test_every_measure_is_its_definition(kind: type) -> None:
+def test_every_measure_is_its_definition(kind: Any) -> None:
     net, dataset = network(), digits()
     metric = kind(tm.Iterator(tm.Model(model_keras=net), dataset))
     found: Any = metric.compute()
     wanted = oracle(net, dataset, kind)
     check(found, wanted)
     assert (metric.variance_layers, metric.total) == (found[0], found.total)
+    assert metric.of_input == pytest.approx(found[0][NAMES.index("image") - (kind.maps and 1)], rel=1e-6)
     assert metric.variance_layers_activations is found[1]
     with pytest.raises(AssertionError):
         check(found, (wanted[0][::-1], *wanted[1:]))
@@ -232,7 +233,7 @@ def test_one_sample_or_one_transformation_has_no_variance(n: int, samples: int) 
 
 def test_nothing_is_there_before_it_was_computed() -> None:
     metric = tm.Variance(tm.Iterator(tm.Model(model_keras=network()), digits()))
-    for name in ("variance_layers", "variance_layers_activations", "total", "notes"):
+    for name in ("variance_layers", "variance_layers_activations", "total", "of_input", "notes"):
         with pytest.raises(EmptyTally, match="Call compute"):
             getattr(metric, name)
 
@@ -257,6 +258,22 @@ def test_a_model_without_maps_has_no_features() -> None:
 def test_an_iterator_takes_a_model_and_a_data_set() -> None:
     with pytest.raises(DataError, match="it takes a Model and a DataSet"):
         tm.Iterator(network(), digits())  # pyright: ignore[reportArgumentType] - the mistake under test
+
+
+def test_inputs_that_are_no_images_have_no_features() -> None:
+    net = keras.Sequential([keras.Input((4,)), layers.Dense(SIDE * SIDE), layers.Reshape((SIDE, SIDE, 1))])
+
+    class Vectors(Rolled):
+        def get_matrix(self, rows: Sequence[int], columns: Sequence[int]) -> Any:
+            return np.stack([self.images[list(rows)] * (k + 1) for k in columns], axis=1)
+
+    iterator = tm.Iterator(
+        tm.Model(model_keras=net), Vectors(np.random.default_rng(0).normal(size=(5, 4)).astype("float32"))
+    )
+    features = tm.FeaturesVariance(iterator).compute()
+    assert np.isfinite(features.total)
+    assert np.isnan(features.of_input)
+    assert tm.Variance(iterator).compute().of_input > 0
 
 
 def test_infinite_activations_are_no_number() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..._errors import DataError
 from ._dataset import TransformationsDataSet
@@ -18,16 +19,21 @@ from ._variances import AbstractVariance, NormalizedVariance, Variance
 
 @dataclass(frozen=True)
 class Correlation:
-    """Pearson's r of a measure and the accuracy over n groups, with its 95 % interval (Fisher 1921); NaN where it cannot be said."""
+    """Pearson's r of a measure and the accuracy over n groups, with its 95 % interval (Fisher 1921); NaN where it cannot be said.
+
+    `without` the lowest and highest r when one group is left out: groups are few and chosen by hand, and one may make all of it.
+    """
 
     r: float
     low: float
     high: float
     n: int
+    without: tuple[float, float] = (math.nan, math.nan)
 
     def __str__(self) -> str:
         inside = "" if math.isnan(self.low) else f" [{self.low:.2f}, {self.high:.2f}]"
-        return f"r = {self.r:.2f}{inside}, n = {self.n} groups"
+        one = "" if math.isnan(self.without[0]) else "; {:.2f} to {:.2f} without one of them".format(*self.without)
+        return f"r = {self.r:.2f}{inside}, n = {self.n} groups{one}"
 
 
 @dataclass(frozen=True)
@@ -113,12 +119,21 @@ class Analyzer:
 def correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
     """Pearson's r of the pairs that are numbers; its interval from 4 pairs on."""
     pairs = np.array([pair for pair in zip(x, y, strict=True) if np.isfinite(pair).all()], np.float64).reshape(-1, 2)
-    n, spread = len(pairs), pairs.std(axis=0) if len(pairs) else np.zeros(2)
-    if n < 3 or not spread.all():
-        return Correlation(math.nan, math.nan, math.nan, n)
-    away = pairs - pairs.mean(axis=0)
-    r = float(np.clip((away[:, 0] * away[:, 1]).mean() / spread.prod(), -1, 1))
-    if n < 4 or abs(r) == 1:
+    n, r = len(pairs), _pearson(pairs)
+    if n < 4 or not abs(r) < 1:
         return Correlation(r, math.nan, math.nan, n)
     z, half = math.atanh(r), 1.959964 / math.sqrt(n - 3)
-    return Correlation(r, math.tanh(z - half), math.tanh(z + half), n)
+    others = [_pearson(np.delete(pairs, k, axis=0)) for k in range(n)]
+    without = (math.nan, math.nan) if np.isnan(others).any() else (min(others), max(others))
+    return Correlation(r, math.tanh(z - half), math.tanh(z + half), n, without)
+
+
+def _pearson(pairs: NDArray[np.float64]) -> float:
+    """NaN for fewer than three pairs, or where one side does not vary beyond rounding."""
+    if len(pairs) < 3:
+        return math.nan
+    away = pairs - pairs.mean(axis=0)
+    spread = np.sqrt((away * away).mean(axis=0))
+    if (spread <= 1e-12 * np.abs(pairs).max(axis=0)).any():
+        return math.nan
+    return float(np.clip((away[:, 0] * away[:, 1]).mean() / spread.prod(), -1, 1))

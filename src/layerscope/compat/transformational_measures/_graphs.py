@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 
 from ..._errors import DataError
-from ...report._look import ON_PAPER, WIDE, Look, axes, drawing, figure, fitted
+from ...report._look import ON_PAPER, WIDE, Look, axes, drawing, figure, fitted, inches
 from ._analyzer import Analysis
 from ._variances import AbstractVariance
 
 MAPS = 16
 """Feature maps that a picture of one layer shows at most."""
+
+SHAPES = "os^DvPX*<>"
+"""More than there are colours: no two groups look alike."""
 
 
 class Graphs:
@@ -34,21 +37,21 @@ class Graphs:
             raise DataError('Graphs: there is nothing to draw. Give what was computed: layers({"Variance": variance}).')
         with drawing():
             fig = figure(self.look, 0.75 + 0.34 * len(names) + 0.5)
-            ax = axes(fig, self.look, 1.7, 0.25, 0.6, 0.55)
+            short = [fitted(name, 1.6, 9) for name in names]
+            ax = axes(fig, self.look, max(inches(name, 9) for name in short) + 0.3, 0.25, 0.6, 0.55)
             for k, (said, metric) in enumerate(computed.items()):
                 colour, marker = self.look.series(k)
                 rows = [names.index(name) for name in metric.names]
                 ax.plot(
                     metric.variance_layers, rows, color=colour, marker=marker, markersize=6, linewidth=1.4, label=said
                 )
-            ax.set_yticks(range(len(names)), [fitted(name, 1.5, 9) for name in names])
+            ax.set_yticks(range(len(names)), short)
             ax.set_ylim(len(names) - 0.5, -0.5)
             ax.set_xlim(left=0)
             ax.tick_params(axis="y", length=0)
             ax.grid(axis="y", color=self.look.ink["room"], linewidth=0.8)
             ax.set_axisbelow(True)
-            kinds = {type(metric).__name__ for metric in computed.values()}
-            ax.set_xlabel(kinds.pop() if len(kinds) == 1 else "variance", color=self.look.ink["text"])
+            ax.set_xlabel(_measured(computed), color=self.look.ink["text"])
             _legend(ax, self.look)
             fig.draw_without_rendering()
         return fig
@@ -73,11 +76,12 @@ class Graphs:
             raise DataError(f"Graphs: {name!r} was not analysed; there is {', '.join(found.totals)}.")
         with drawing():
             fig = figure(self.look, 3.9)
-            ax = axes(fig, self.look, 0.75, 0.25, 0.55, 0.55)
+            wide = max(inches(group, 9) for group in found.groups) + 0.75
+            ax = axes(fig, self.look, 0.75, wide, 0.55, 0.55)
             ax.spines["left"].set_visible(True)
             room = max([total for total in found.totals[name] if math.isfinite(total)], default=1.0) or 1.0
             for k, group in enumerate(found.groups):
-                colour, marker = self.look.series(k)
+                colour, marker = self.look.series(k)[0], SHAPES[k % len(SHAPES)]
                 x, y = found.totals[name][k], found.accuracy[k]
                 ax.plot(x, y, marker=marker, color=colour, markersize=8, linestyle="none", label=group)
             ax.set_xlim(-0.04 * room, 1.06 * room)
@@ -85,7 +89,9 @@ class Graphs:
             ax.set_xlabel(f"{name} of the network", color=self.look.ink["text"])
             ax.set_ylabel("accuracy", color=self.look.ink["text"])
             ax.set_title(str(found.correlation(name)), loc="left", fontsize=10, color=self.look.ink["text"], pad=12)
-            ax.legend(frameon=False, fontsize=8.5, labelcolor=self.look.ink["text"], loc="lower left", ncols=2)
+            ax.legend(
+                frameon=False, fontsize=9, labelcolor=self.look.ink["text"], loc="upper left", bbox_to_anchor=(1.02, 1)
+            )
             fig.draw_without_rendering()
         return fig
 
@@ -99,7 +105,7 @@ class Graphs:
         )
         ax.set_xlim(0, max(1, len(ranked)))
         ax.set_ylim(bottom=0)
-        ax.set_xlabel(f"{len(ranked):,} of {values.size:,}", color=self.look.ink["text"])
+        ax.set_xlabel(f"{len(ranked):,} of {values.size:,} have a number", color=self.look.ink["text"])
         ax.set_title(title, loc="left", fontsize=10, color=self.look.ink["text"])
         fig.draw_without_rendering()
         return fig
@@ -127,6 +133,15 @@ class Graphs:
         fig.text(0.15 / width, 1 - 0.22 / height, title + more, fontsize=10, color=self.look.ink["text"])
         fig.draw_without_rendering()
         return fig
+
+
+def _measured(computed: Mapping[str, AbstractVariance]) -> str:
+    """What the numbers of several measures are."""
+    kinds = {type(metric).__name__ for metric in computed.values()}
+    if len(kinds) == 1:
+        return kinds.pop()
+    over = "variance over columns"
+    return f"{over} / variance over rows" if all(kind.startswith("Normalized") for kind in kinds) else over
 
 
 def _legend(ax: Any, look: Look) -> None:

@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 
 from ... import measures
 from ..._errors import EmptyTally, SiteError
+from ..._inputs import INPUT
 from ..._results import Results
+from ..._view import View
 from ...measures._spread import Cells, Spread, mean_of, ratio_of, spread_of
+from ...tallies import Grid
 from ...tallies._grid import ALL
 from ._grid import walked
 from ._iterator import Iterator
@@ -21,16 +24,21 @@ Numbers = NDArray[np.float64]
 
 
 class Computed(tuple[list[float], list[Numbers]]):
-    """What `compute` gives: (variance_layers, variance_layers_activations), with `total` of the network, and `notes` layer by layer."""
+    """What `compute` gives: (variance_layers, variance_layers_activations), and more beside.
+
+    `total` of the network; `notes` layer by layer; `of_input` the same number of the inputs themselves, as if they were a layer: what the
+    transformations do before any layer, and in same-equivariance what resampling alone does.  NaN for inputs that are no real numbers.
+    """
 
     total: float
+    of_input: float
     notes: tuple[str, ...]
 
     def __new__(
-        cls, layers: list[float], activations: list[Numbers], total: float, notes: tuple[str, ...]
+        cls, layers: list[float], activations: list[Numbers], total: float, of_input: float, notes: tuple[str, ...]
     ) -> "Computed":
         made = tuple.__new__(cls, (layers, activations))  # pyright: ignore[reportUnknownMemberType] - its own stub says no more
-        made.total, made.notes = total, notes
+        made.total, made.of_input, made.notes = total, of_input, notes
         return made
 
     def __repr__(self) -> str:
@@ -42,8 +50,7 @@ class AbstractVariance(abc.ABC):
 
     With A[i, j] an activation for the input at row i and column j: v = mean_i var_j A and, the other way round, w = mean_j var_i A, both
     with ddof = 1; for features both are averaged over each map.  On a transposed data set v and w change places.
-    **Arguments:** `iterator`.  **Attributes:** `variance_layers`, `variance_layers_activations`, `total` and `notes` as computed last, and
-    `names` of the layers.
+    **Arguments:** `iterator`.  **Attributes:** those of `Computed`, as computed last, and `names` of the layers.
     **Raises:** `EmptyTally` before `compute`; `SiteError` for a model without feature maps, where these are measured.
     """
 
@@ -72,15 +79,25 @@ class AbstractVariance(abc.ABC):
 
     def of(self, results: Results) -> Computed:
         """The same of a pass that was made already."""
-        grids = [results[name].value(self.asks().tally) for name in self.names]
-        whole = [spread_of(grid.by[ALL], "variance", 1) for grid in grids]
-        cells = [Cells(grid.shape, grid.unit, grid.inside, self.maps) for grid in grids]
-        spreads = [spread.of(each) for spread, each in zip(whole, cells, strict=True)]
-        if self.iterator.dataset.is_transpose():
-            spreads = [_turned(spread) for spread in spreads]
+        spreads, outside = zip(*(self._spread(results[name]) for name in self.names), strict=True)
         layers, activations, notes = zip(*map(self.layer, spreads), strict=True)
-        notes = tuple("; ".join(filter(None, (note, _outside(each)))) for note, each in zip(notes, cells, strict=True))
-        return Computed(list(layers), list(activations), self.total_of(spreads), notes)
+        notes = tuple("; ".join(filter(None, both)) for both in zip(notes, outside, strict=True))
+        return Computed(list(layers), list(activations), self.total_of([*spreads]), self._of_input(results), notes)
+
+    def _spread(self, view: View) -> tuple[Spread, str]:
+        """v and w of every cell, and how many activations do not count."""
+        grid: Grid = view.value(self.asks().tally)
+        cells = Cells(grid.shape, grid.unit, grid.inside, self.maps)
+        found = spread_of(grid.by[ALL], "variance", 1).of(cells)
+        lost = 0 if cells.inside is None else int((~cells.inside).sum())
+        note = f"{lost:,} of {grid.values:,} activations outside the map under some transformation" if lost else ""
+        return _turned(found) if self.iterator.dataset.is_transpose() else found, note
+
+    def _of_input(self, results: Results) -> float:
+        name = str(INPUT)
+        if name not in results or (self.maps and len(results[name].layer.shape) < 4):
+            return np.nan
+        return self.layer(self._spread(results[name])[0])[0]
 
     @abc.abstractmethod
     def layer(self, spread: Spread) -> tuple[float, Numbers, str]:
@@ -111,6 +128,10 @@ class AbstractVariance(abc.ABC):
     @property
     def total(self) -> float:
         return self._done().total
+
+    @property
+    def of_input(self) -> float:
+        return self._done().of_input
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -195,11 +216,3 @@ def _mean(spread: Spread) -> float:
 
 def _over(t: float, s: float) -> float:
     return t / s if s > 0 else np.nan
-
-
-def _outside(cells: Cells) -> str:
-    if cells.inside is None:
-        return ""
-    return (
-        f"{int((~cells.inside).sum()):,} of {cells.inside.size:,} activations outside the map under some transformation"
-    )
