@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import layerscope as ls
-from layerscope import measures as ms
+import layerscope.measures as ms
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -52,7 +52,6 @@ for name in results:
     print(f"{name:10}" + "".join(f"{float(number):7.2f}" for number in some) + space)
 print("total, every layer one vote:", results.total())
 print("total, ratio of totals:     ", results.total(aggregate="ratio of totals"))
-
 print("\nbits of states under each rotation")
 for name in ("1", "4", "8"):
     print(f"  {name}: {results[name].reading(apart).note}")
