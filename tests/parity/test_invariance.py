@@ -4,6 +4,7 @@ The reference is NumPy in float64 on the same transformed digits.  Keras runs on
 """
 
 import functools
+import os
 from typing import Any
 
 import numpy as np
@@ -73,3 +74,57 @@ def test_every_framework_moves_alike(framework: Framework, net: Any) -> None:
         )
     for measure in MEASURES:
         assert np.isfinite(float(results["(model):in"].reading(measure)))
+
+
+def in_programs(framework: Framework, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator: what is measured is summed, and taken back, inside the compiled program."""
+    if framework.name.startswith("keras"):
+        from layerscope.probes.keras import engine
+
+        monkeypatch.setattr(type(engine()), "on_host", lambda self: False)
+    else:
+        from layerscope.probes.jax import JaxProbe
+
+        monkeypatch.setattr(JaxProbe, "_platform", lambda self: "a device")
+
+
+def numbers_of(results: ls.Results, asked: Any) -> dict[tuple[str, int], float]:
+    """Every measure at every site."""
+    return {
+        (name, k): float(results.readings(measure)[results[name].site])
+        for name in results
+        for k, measure in enumerate(asked)
+    }
+
+
+def check_numbers(mine: dict[tuple[str, int], float], theirs: dict[tuple[str, int], float]) -> None:
+    """The same numbers at the same sites, or none at both; both resample in float32."""
+    assert mine.keys() == theirs.keys()
+    for key, number in mine.items():
+        assert number == pytest.approx(theirs[key], rel=1e-4, abs=1e-6, nan_ok=True), key
+
+
+@pytest.mark.parametrize(("framework", "net"), [case for case in NETS if str(case.id).endswith("lenet") and "torch" not in str(case.id)])  # fmt: skip
+def test_programs_on_a_device_say_what_the_host_says(
+    framework: Framework, net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if framework.name.startswith("keras") and os.environ.get("KERAS_BACKEND") == "torch":
+        pytest.skip("eager: each tensor is read where it lies")
+    model, more = framework.asked(framework.build(net, models.weights(net)))
+    given = framework.given(models.batch(net, SAMPLES))
+    channels = "first" if given.shape[1] in (1, 3) else "last"
+    turns = ts.rotations(3, channels=channels)
+    grid = turns + ts.Transformations((ts.Flip(), ts.translate(pixels=(1, 2)), ts.rotate(20).then(ts.Flip())))
+    asked = (*MEASURES, ms.NormalizedVariance(by_class=True))
+
+    def run() -> ls.Results:
+        data = (given, np.arange(SAMPLES) % 3)
+        return ls.examine(model, data, transformations=grid, measures=asked, batch_size=8 * T, **more)
+
+    on_host = numbers_of(run(), asked)
+    in_programs(framework, monkeypatch)
+    inside = numbers_of(run(), asked)
+    check_numbers(inside, on_host)
+    assert sum(map(np.isfinite, inside.values())) > len(inside) / 2
+    with pytest.raises(AssertionError):
+        check_numbers(inside, {key: 1.001 * number for key, number in on_host.items()})

@@ -100,7 +100,7 @@ class GridMoments(AbstractTally[Grid]):
         x = rows.values if self.pool is None else pooled(rows, self.pool, a)
         x = in_floats(a.xp.reshape(x, (x.shape[0], -1)), a.xp)
         inside = {} if rows.inside is None else {"inside": rows.inside}
-        if a.host is not None or a.grid is None:
+        if a.host is not None or a.grid is None or self.strata is not None:  # classes are told apart on the host
             return {"values": x, **inside}
         picked = picked_of(int(x.shape[1]), rows.inside)
         return {**block_sums(x, len(a.grid), a.real, picked, self.flavour == "std", a.xp), **inside}
@@ -128,10 +128,6 @@ class GridMoments(AbstractTally[Grid]):
         inside = to_numpy(chunk.arrays["inside"]) if "inside" in chunk.arrays else None
         self._fit(value, shape, unit, chunk.samples.transformations, inside)
         if "values" not in chunk.arrays:
-            if self.strata is not None:
-                raise DataError(
-                    f"{value.site}: sums by class are made on the host. Run the model on the CPU, or without by_class."
-                )
             _add_sums(value, {name: to_numpy(array) for name, array in chunk.arrays.items()}, chunk.samples)
             return value
         x = to_numpy(chunk.arrays["values"])

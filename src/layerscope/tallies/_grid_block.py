@@ -66,7 +66,7 @@ def block_sums(x: Any, T: int, real: Any, picked: NDArray[np.int64], each: bool,
         "m2": m2 if each else xp.sum(m2, axis=0)[None],
         "rows_var": xp.sum(rows, axis=0),
         "rows_std": xp.sum(xp.sqrt(rows), axis=0),
-        "few": xp.stack([x[:, int(k)] for k in picked], axis=1),
+        "few": xp.stack([x[:, int(k)] for k in picked], axis=1) if len(picked) else x[:, :0],
     }
 
 

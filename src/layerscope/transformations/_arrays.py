@@ -1,4 +1,8 @@
-"""The few operations of NumPy and PyTorch that transformations need, so that each formula stands once."""
+"""The few operations of array libraries that transformations need, so that each formula stands once.
+
+Inputs are transformed in PyTorch where they are its tensors, and in NumPy else.  Outputs of layers are taken back where they are: in
+PyTorch, in NumPy, or inside a program of JAX or TensorFlow while it is traced.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -17,18 +21,33 @@ def is_array(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.generic)
 
 
+def traced(x: Any) -> Any | None:
+    """The array namespace of a value inside a program of JAX or TensorFlow that is being traced; None for what has values now."""
+    jax, tensorflow = sys.modules.get("jax"), sys.modules.get("tensorflow")
+    if jax is not None and isinstance(x, jax.core.Tracer):
+        return jax.numpy
+    if tensorflow is not None and tensorflow.is_symbolic_tensor(x):
+        return tensorflow.experimental.numpy
+    return None
+
+
 def ready(x: Any) -> Any:
-    """A PyTorch tensor as it is, any other array in NumPy."""
-    return x if is_torch(x) else np.asarray(x)
+    """A PyTorch tensor or a traced value as it is, any other array in NumPy."""
+    return x if is_torch(x) or traced(x) is not None else np.asarray(x)
 
 
 def namespace(x: Any) -> Any:
-    """The array namespace: that of PyTorch for its tensors, NumPy for all else."""
+    """The array namespace: that of PyTorch for its tensors, of the program for traced values, NumPy for all else."""
     if not is_torch(x):
-        return np
+        return traced(x) or np
     from array_api_compat import array_namespace
 
     return array_namespace(x)
+
+
+def transposed(x: Any, order: Sequence[int]) -> Any:
+    """The array with its axes in another order."""
+    return x.permute(*order) if is_torch(x) else namespace(x).transpose(x, tuple(order))
 
 
 def beside(x: Any, values: NDArray[Any]) -> Any:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .._errors import DataError
 from ._abstract import AbstractTransformation, Frame, space_of
-from ._arrays import beside, is_array, namespace, ready
+from ._arrays import beside, is_array, namespace, ready, transposed
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Permute(AbstractTransformation):
 
     def apply(self, x: Any, frame: Frame) -> Any:
         x = ready(x)
-        if x.ndim <= self.axis or x.shape[self.axis] != len(self.order):
+        if len(x.shape) <= self.axis or x.shape[self.axis] != len(self.order):
             raise DataError(
                 f"{self.name}: {len(self.order)} entries are reordered, the inputs have shape {tuple(x.shape)}. Give an order as long as "
                 "that axis."
@@ -179,6 +179,6 @@ class Permute(AbstractTransformation):
 
 
 def _swapped(x: Any, rows: int, columns: int) -> Any:
-    order = list(range(x.ndim))
+    order = list(range(len(x.shape)))
     order[rows], order[columns] = columns, rows
-    return namespace(x).permute_dims(x, tuple(order)) if namespace(x) is not np else x.transpose(order)
+    return transposed(x, order)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import is_torch, like, ready, real
+from ._arrays import is_torch, like, namespace, ready, real, transposed
 
 Border = Literal["zero", "edge"]
 Interpolation = Literal["linear", "nearest"]
@@ -38,7 +38,7 @@ def fan(planes: Any, points: Points, border: Border, interpolation: Interpolatio
 
         wide = planes[None].expand(len(points.x), -1, -1, -1)
         return resample(wide, points, border, interpolation)
-    return np.stack([_one(planes, points, k, border, interpolation) for k in range(len(points.x))])
+    return namespace(planes).stack([_one(planes, points, k, border, interpolation) for k in range(len(points.x))])
 
 
 def each(planes: Any, points: Points, border: Border, interpolation: Interpolation) -> Any:
@@ -47,12 +47,13 @@ def each(planes: Any, points: Points, border: Border, interpolation: Interpolati
         from .torch import resample
 
         return resample(planes, points, border, interpolation)
-    return np.stack([_one(planes[k], points, k, border, interpolation) for k in range(len(points.x))])
+    return namespace(planes).stack([_one(planes[k], points, k, border, interpolation) for k in range(len(points.x))])
 
 
-def _one(planes: NDArray[Any], points: Points, k: int, border: Border, interpolation: Interpolation) -> NDArray[Any]:
-    height, width = planes.shape[-2:]
-    flat = planes.reshape(len(planes), height * width)
+def _one(planes: Any, points: Points, k: int, border: Border, interpolation: Interpolation) -> Any:
+    xp, kind = namespace(planes), np.float64 if "float64" in str(planes.dtype) else np.float32
+    height, width = (int(size) for size in planes.shape[-2:])
+    flat = xp.reshape(planes, (-1, height * width))
     x, y = points.x[k].reshape(-1), points.y[k].reshape(-1)
     if border == "edge":
         x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
@@ -67,37 +68,35 @@ def _one(planes: NDArray[Any], points: Points, k: int, border: Border, interpola
             (left, top + 1, (1 - dx) * dy),
             (left + 1, top + 1, dx * dy),
         ]
-    out = np.zeros((len(planes), x.size), flat.dtype)
+    out: Any = 0
     for column, row, weight in corners:
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (weight > 0)
         where = np.where(inside, row * width + column, 0).astype(np.intp)
         # a zero weight takes no part: 0 × NaN would be NaN
-        out += np.where(inside, flat[:, where], 0) * np.where(inside, weight, 0).astype(flat.dtype)
-    return out.reshape(-1, *points.x.shape[1:])
+        values = xp.take(flat, where, axis=1)
+        out = out + xp.where(inside, values, xp.zeros_like(values)) * np.where(inside, weight, 0).astype(kind)
+    return xp.reshape(out, (-1, *points.x.shape[1:]))
 
 
 def resampled(x: Any, space: tuple[int, int], points: Points, border: Border, interpolation: Interpolation) -> Any:
     """An array of any axes under every map: (samples, …) to (samples, maps, …); integers are rounded and clipped."""
     x = ready(x)
     values = real(x)
-    rows, columns = (axis % x.ndim for axis in space)
-    moved = _transposed(values, [a for a in range(x.ndim) if a not in (rows, columns)] + [rows, columns])
-    planes = moved.reshape(-1, *moved.shape[-2:])
-    out = fan(planes, points, border, interpolation).reshape(len(points.x), *moved.shape)
-    out = _transposed(out, [1, 0, *range(2, out.ndim)])
-    back = np.argsort([a for a in range(x.ndim) if a not in (rows, columns)] + [rows, columns])
-    return like(_transposed(out, [0, 1, *(int(a) + 1 for a in back[1:])]), x)
+    rank, xp = len(x.shape), namespace(x)
+    rows, columns = (axis % rank for axis in space)
+    order = [a for a in range(rank) if a not in (rows, columns)] + [rows, columns]
+    moved = transposed(values, order)
+    planes = xp.reshape(moved, (-1, *moved.shape[-2:]))
+    out = xp.reshape(fan(planes, points, border, interpolation), (len(points.x), *moved.shape))
+    out = transposed(out, [1, 0, *range(2, rank + 1)])
+    return like(transposed(out, [0, 1, *(int(a) + 1 for a in np.argsort(order)[1:])]), x)
 
 
 def realigned(x: Any, space: tuple[int, int], points: Points, border: Border, interpolation: Interpolation) -> Any:
     """(samples, maps, …), column k under map k; `space` counts axes without that of the maps.  Shape as before."""
     rows, columns = (axis + 1 for axis in space)
-    order = [1, 0, *(a for a in range(2, x.ndim) if a not in (rows, columns)), rows, columns]
-    moved = _transposed(x, order)
-    planes = moved.reshape(moved.shape[0], -1, *moved.shape[-2:])
-    out = each(planes, points, border, interpolation).reshape(moved.shape)
-    return _transposed(out, [int(a) for a in np.argsort(order)])
-
-
-def _transposed(x: Any, order: list[int]) -> Any:
-    return x.permute(*order) if is_torch(x) else x.transpose(order)
+    xp, order = namespace(x), [1, 0, *(a for a in range(2, len(x.shape)) if a not in (rows, columns)), rows, columns]
+    moved = transposed(x, order)
+    planes = xp.reshape(moved, (moved.shape[0], -1, *moved.shape[-2:]))
+    out = xp.reshape(each(planes, points, border, interpolation), moved.shape)
+    return transposed(out, [int(a) for a in np.argsort(order)])

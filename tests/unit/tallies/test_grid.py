@@ -214,6 +214,70 @@ def test_a_device_says_the_same(kind: str, tally: GridMoments) -> None:
         np.testing.assert_allclose(mine, theirs, rtol=2e-6 if tally.pool is None else 1e-5)
 
 
+SETS = {
+    "turns": ts.rotations(T),
+    "shifts": ts.translations(pixels=range(T), directions="x", border="edge"),
+    "nearest": ts.rotations(T, interpolation="nearest"),
+    "moves": ts.quarter_turns() + ts.Transformations((ts.Flip(), ts.Roll(2, 4))),
+    "a chain": ts.Transformations((ts.Identity(), ts.Brightness(1), *(ts.rotate(30 * k).then(ts.Flip()) for k in range(1, 5)))),
+    "your own": ts.Transformations(tuple(ts.Custom(lambda x: x, on_layer=lambda v, axes, k=k: v * (1 + k)) for k in range(T))),
+}  # fmt: skip
+
+
+def program_of(framework: str, tally: Any, to: Any, unit: int) -> Any:
+    """`read` inside a compiled program, as on a device: (values, real) to its arrays."""
+    if framework == "jax":
+        jax = require("jax")
+        return jax.jit(lambda x, real: tally.read(Activations(x, Axes(unit), jax.numpy, real=real, grid=to)))
+    tf = require("tensorflow")
+    xp = tf.experimental.numpy
+    program = tf.function(lambda x, real: tally.read(Activations(x, Axes(unit), xp, real=real, grid=to)))
+    return lambda x, real: program(tf.constant(x), tf.constant(real))
+
+
+@pytest.mark.parametrize("unit", [1, -1])
+@pytest.mark.parametrize("transformations", SETS)
+@pytest.mark.parametrize("framework", ["jax", "tensorflow"])
+@pytest.mark.parametrize("tally", [GridMoments(aligned=True), GridDistances(aligned=True)], ids=repr)
+def test_programs_take_back_what_the_host_does(framework: str, transformations: str, unit: int, tally: Any) -> None:
+    """Alignment is traced like everything else: with the last batch padded, the sums are those of the host."""
+    to, x = Alignment(SETS[transformations], 16, 16), values(11, 3, 8, 8)
+    x = x if unit == 1 else np.moveaxis(x, 2, -1)
+    read, value = program_of(framework, tally, to, unit), tally.init(SITE)
+    for at in (0, 8):
+        part = x[at : at + 8]
+        padded = np.concatenate([part, np.repeat(part[-1:], 8 - len(part), 0)]).reshape(-1, *x.shape[2:])
+        arrays = read(padded, np.arange(len(padded)) < len(part) * T)
+        samples = Samples(np.arange(at, at + len(part)), transformations=T)
+        value = tally.add(value, Chunk.of(arrays, Activations.of(padded, unit), samples))
+    check_same(tally, value, grid_of(tally, x, unit=unit, grid=to))
+    with pytest.raises(AssertionError):
+        check_same(tally, value, grid_of(tally, x[:, ::-1], unit=unit, grid=to))
+
+
+def check_same(tally: Any, mine: Any, theirs: Any) -> None:
+    """What was resampled differs by rounding; in everything else the values are the same."""
+    mine, theirs = tally.to_arrays(mine), tally.to_arrays(theirs)
+    assert mine.keys() == theirs.keys()
+    for name, array in mine.items():
+        largest = float(np.max(np.abs(theirs[name]), initial=0.0))
+        np.testing.assert_allclose(array, theirs[name], rtol=1e-4, atol=2e-6 * largest, err_msg=name)
+
+
+def test_programs_skip_layers_without_space_and_leave_classes_to_the_host() -> None:
+    jax, x, labels = require("jax"), values(12, 7), np.arange(12) % 3
+    to, flat = Alignment(ts.rotations(T), 16, 16), values(12, 7).reshape(-1, 7)
+    real = np.ones(len(flat), bool)
+    assert program_of("jax", GridMoments(aligned=True), to, 1)(flat, real) == {}
+    off = Alignment(ts.published(2, T), 16, 16)  # no place of a map stays inside
+    few = program_of("jax", GridMoments(aligned=True), off, 1)(values(12, 2, 4, 4).reshape(-1, 2, 4, 4), real)["few"]
+    assert few.shape == (len(flat), 0)
+    tally = GridMoments(strata="label")
+    arrays = program_of("jax", tally, to, 1)(jax.numpy.asarray(flat), real)
+    chunk = Chunk.of(arrays, Activations.of(flat, 1), Samples(np.arange(12), labels, transformations=T))
+    assert tally.same(tally.add(tally.init(SITE), chunk), grid_of(tally, x, labels=labels))
+
+
 def test_incomplete_rows_and_other_forms_are_refused() -> None:
     tally, x = GridMoments(), values(4, 3)
     chunk = Chunk(tally.read(Activations.of(x[0])), Samples(np.arange(4), transformations=T), (), 3)
