@@ -3,6 +3,7 @@
 The faults are those of `docs/compat-transformational-measures.md`. Run once under each KERAS_BACKEND.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,25 @@ def test_the_analyzer_reports_no_reciprocals() -> None:
         dataset.set_transformation_group(group, 3)
         alone = tm.NormalizedVariance(over).compute().total
         assert found.totals["NormalizedVariance"][group] == pytest.approx(alone, rel=1e-9)
+
+
+class Counting(tm.DigitsTransformationsDataSet):
+    """Counts the inputs that are asked for."""
+
+    asked = 0
+
+    def get_matrix(self, rows: Any, columns: Any) -> Any:
+        self.asked += len(rows) * len(columns)
+        return tm.DigitsTransformationsDataSet.get_matrix(self, rows, columns)
+
+
+@pytest.mark.parametrize("kind", NORMALIZED)
+def test_every_input_goes_through_the_network_once(kind: type) -> None:
+    dataset = Counting(SIDE, samples=200)
+    dataset.set_transformation_group(1, 4)
+    metric = kind(iterator(convolutions(), dataset))
+    metric.compute()
+    assert 200 * 4 <= dataset.asked < 200 * 4 * 1.5  # and a few in front, which show what the model has
 
 
 # ---- 2: same-equivariance mapped the layer index twice, and its inverse negated every parameter
@@ -249,6 +269,25 @@ def test_every_documented_name_is_there() -> None:
         "Graphs Variance NormalizedVariance FeaturesVariance NormalizedFeaturesVariance SameEquivariance NormalizedSameEquivariance"
     ).split()
     assert all(isinstance(getattr(tm, name), type) for name in names)
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "compat-transformational-measures.md"
+
+
+def test_every_mended_fault_of_our_page_has_its_test() -> None:
+    named = re.findall(r"`(test_\w+)`", PAGE.read_text(encoding="utf-8"))
+    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|") and "test_" in line]
+    assert len(rows) == 10
+    assert len(named) == len(set(named)) >= len(rows)
+    assert [name for name in named if name not in globals()] == []
+
+
+def test_the_code_of_our_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(code, PAGE.name, "exec"), {})
+    layers, shapes = capsys.readouterr().out.splitlines()
+    assert layers.startswith("{'conv': ")
+    assert f"# {shapes}" in code
 
 
 def test_the_example_runs() -> None:
