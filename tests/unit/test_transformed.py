@@ -28,6 +28,9 @@ EVERY = (
     ms.NormalizedSameEquivariance(),
     ms.Anova(),
     ms.Distance(),
+    ms.CKA(),
+    ms.SampleVarianceByTransformation(),
+    ms.EntropyByTransformation(),
 )
 
 
@@ -156,9 +159,10 @@ def test_shards_merge_and_files_keep_everything(tmp_path: Path) -> None:
                 one = whole[name].reading(measure)
             except ls.LayerscopeError:
                 continue  # no space
-            assert float(merged[name].reading(measure)) == pytest.approx(float(one), rel=2e-6)
+            np.testing.assert_allclose(merged[name].reading(measure).value, one.value, rtol=2e-6)
             two = loaded[name].reading(measure)
-            assert (float(two), two.low, two.note) == (float(one), one.low, one.note)
+            np.testing.assert_array_equal([*two.numbers, two.low], [*one.numbers, one.low])
+            assert two.note == one.note
     assert merged.task.columns == whole.task.columns
     assert loaded.task == whole.task
 

@@ -33,6 +33,7 @@ class CKA(AbstractMeasure[Covariances]):
     where samples are few against the width, and the note says what no relation would read; `widest` units up to which a layer is measured.
     **Reads:** `GridCovariances`. **Gives:** a number within [0, 1] (debiased within [-1, 1]) with a 95 % interval from leaving out samples.
     **Raises:** `EmptyTally` for fewer than four samples or two transformations, or a layer that is too wide.
+    **Beware:** means of maps forget where things are, so a convolution reads close to 1 under rotations and shifts.
     **Source:** Kornblith et al. 2019, arXiv:1905.00414; the unbiased HSIC of Song et al. 2012, JMLR 13:1393.
     """
 
