@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import datasets as datasets
     from . import energy as energy
     from . import measures as measures
+    from . import report as report
     from . import tallies as tallies
     from . import testing as testing
     from . import transformations as transformations
@@ -43,7 +44,7 @@ _NAMES = {
     "Site": "_site", "View": "_view", "watch": "_watch", "reap": "probes.taps",
     "tap": "probes.taps",
 }  # fmt: skip
-_MODULES = ("datasets", "energy", "measures", "tallies", "testing", "transformations")
+_MODULES = ("datasets", "energy", "measures", "report", "tallies", "testing", "transformations")
 
 
 def __getattr__(name: str) -> Any:

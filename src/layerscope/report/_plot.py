@@ -17,6 +17,8 @@ from ._picture import Picture
 from ._samples import SAMPLES
 from ._several import draw_several
 from ._states import STATES
+from ._training import SHOWN as FOLLOWED
+from ._training import draw_training
 from ._units import UNITS
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ SHARED = ("movement", "accuracy")
 """Those that show several networks in one."""
 
 
-def plot(results: Results | Mapping[str, Results], what: str | None = None) -> "Figure":
+def plot(results: Results | Mapping[str, Results] | Mapping[int, Results], what: str | None = None) -> "Figure":
     """A picture of what was measured; of several networks in one, where they come by name: `plot({"plain": a, "augmented": b}, "movement")`.
 
     **Arguments:** `what` "movement": how far each layer moves with the transformations, next to how far it moves from sample to sample;
@@ -38,7 +40,8 @@ def plot(results: Results | Mapping[str, Results], what: str | None = None) -> "
     transformations would have said; "states": the entropy of each layer within
     its room, and the ceiling that the data put on it; "samples": entropy against the number of samples, where flat means enough; "units": the
     firing rate of every unit; "labels": what the states tell about the label; None: the first of them that these results can show. Several networks share "movement", where depth runs from
-    the input to the last layer of each, and "accuracy".
+    the input to the last layer of each, and "accuracy". Results by the number of their epoch (`ls.Epochs`) are one network over its training:
+    "states" then shows the entropy of its layers, "movement" their ratio, epoch after epoch.
     **Gives:** a `matplotlib.figure.Figure`, not tied to pyplot; `figure.savefig("states.pdf")` writes it.
     **Raises:** `DataError` for an unknown picture, one of what was not measured, or where no site was read.
     """
@@ -49,6 +52,8 @@ def plot(results: Results | Mapping[str, Results], what: str | None = None) -> "
     if isinstance(results, Results):
         what, facts = _checked(results, what), Facts(results)
         return _drawn(lambda look: PICTURES[what].draw(facts, look))
+    if results and all(isinstance(name, int) for name in results):
+        return _over_training({int(epoch): each for epoch, each in results.items()}, what)
     networks = {plain(str(name)): each for name, each in results.items()}
     if what not in (None, *SHARED) or len(networks) < 2:
         raise DataError(
@@ -60,6 +65,14 @@ def plot(results: Results | Mapping[str, Results], what: str | None = None) -> "
         first = Facts(next(iter(networks.values())))
         return _drawn(lambda look: accuracy_of(networks, first.movement, look))
     return _drawn(lambda look: draw_several(networks, look))
+
+
+def _over_training(epochs: Mapping[int, Results], what: str | None) -> "Figure":
+    for each in epochs.values():
+        what = _checked(each, what)
+    if what not in FOLLOWED:
+        raise DataError(f"plot: {what!r} is not drawn over epochs. Choose {' or '.join(map(repr, FOLLOWED))}.")
+    return _drawn(lambda look: draw_training(epochs, what, look))
 
 
 def _checked(results: Results, what: str | None) -> str:

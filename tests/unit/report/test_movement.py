@@ -177,6 +177,21 @@ def test_several_networks_share_one_picture_over_their_depth() -> None:
     assert len([line for line in accuracy.axes[0].lines if line.get_marker() in ("o", "s")]) >= 2
 
 
+def test_epochs_are_followed_in_one_picture() -> None:
+    training = {k: moved_of({"a": moving(1.2 - 0.3 * k), "b": moving(0.5)}) for k in range(3)}
+    lines = plot(training, "movement").axes[0].lines
+    (a,) = [line for line in lines if line.get_marker() == "o"]
+    assert list(a.get_xdata()) == [0, 1, 2]
+    assert a.get_ydata() == pytest.approx([1.2, 0.9, 0.6], rel=1e-4)
+    states: Any = plot({1: usual(), 5: usual()})
+    hollow = [
+        line for line in states.axes[0].lines if line.get_marker() == "s" and line.get_markerfacecolor() == "#ffffff"
+    ]
+    assert [list(line.get_xdata()) for line in hollow] == [[1, 5]], "an undersampled layer is hollow"
+    with pytest.raises(DataError, match=r"'maps' is not drawn over epochs. Choose 'states' or 'movement'"):
+        plot(training, "maps")
+
+
 def test_what_cannot_be_drawn_together_is_refused() -> None:
     with pytest.raises(DataError, match=r"'maps' of 2 networks. Several share 'movement' and 'accuracy'"):
         plot({"a": turned(), "b": turned()}, "maps")
