@@ -13,10 +13,15 @@ def flat(gs: Sequence[Array], ranks: Sequence[int] | None) -> tuple[tuple[int, .
     """The batch shape, and every activation as (batch, units)."""
     first = gs[0]
     batch = tuple(first.shape[: 0 if ranks is None else first.ndim - ranks[0]])
-    xp, count = namespace(*gs), math.prod(batch)
-    if len(batch) == 1 and all(g.ndim == 2 for g in gs):
+    if len(batch) == 1 and all([g.ndim == 2 for g in gs]):  # a list is quicker than a generator
         return batch, list(gs)
+    xp, count = namespace(*gs), math.prod(batch)
     return batch, [xp.reshape(g, (count, math.prod(g.shape[len(batch) :]))) for g in gs]
+
+
+def shaped(x: Array, shape: tuple[int, ...]) -> Array:
+    """`x` in a shape; itself where it has it, which small networks ask many times a step."""
+    return x if x.shape == shape else namespace(x).reshape(x, shape)
 
 
 def wants(wanted: Sequence[int] | None, count: int) -> Sequence[int]:

@@ -1,7 +1,7 @@
 """Arrays of NumPy, PyTorch and JAX behind one namespace: the only file here that asks which of them an array is."""
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
@@ -16,12 +16,20 @@ Array = Any
 NUMPY = (np.ndarray, np.generic)
 PLAIN = (int, float)
 
+KINDS: dict[type, str] = {np.ndarray: "numpy", int: "", float: ""}
+"""The framework of types that are met at every step; `torch.py` adds its own."""
+
 
 def framework(array: Array) -> str:
     """ "numpy", "torch", "jax", or "" for a plain number; frameworks are recognised, never imported.
 
     **Raises:** `DtypeError` for anything else.
     """
+    kind = KINDS.get(cast("type[Any]", type(array)))
+    return _recognised(array) if kind is None else kind
+
+
+def _recognised(array: Array) -> str:
     if isinstance(array, NUMPY):
         return "numpy"
     torch = sys.modules.get("torch")
@@ -100,12 +108,17 @@ def numbers(value: Array) -> NDArray[Any] | None:
             return known.astype(np.float64) if known.dtype.kind == "f" else known
 
 
+AXES = [tuple(range(-rank, 0)) for rank in range(64)]
+"""The last axes, by their number."""
+
+
 def total(values: Array, rank: int | None) -> Array:
     """The sum over the last `rank` axes, which are one state; over all axes where rank is None.  Batch axes stay."""
     if rank == 0 or values.ndim == 0:
         return values
-    xp = namespace(values)
-    return xp.sum(values, axis=None if rank is None else tuple(range(-rank, 0)))
+    if rank == 1 and values.shape[-1] == 1:  # a Lagrangian that reduces its axis itself
+        return values[..., 0]
+    return namespace(values).sum(values, axis=None if rank is None else AXES[rank])
 
 
 def checked(array: Array, what: str = "energy") -> Array:

@@ -7,9 +7,10 @@ from typing import Any, Self
 
 from ._abstract import AbstractLagrangian, AbstractSynapse, Shapes
 from ._alignment import refuse, times, wants
-from ._array import Array, beside, namespace
-from ._competing import LSoftmax
+from ._array import Array, beside, namespace, total
+from ._competing import AbstractCompetition, LSoftmax
 from ._draw import normal
+from ._present import Present
 from ._synapses import spectral_norm
 from ._tree import Child, Parameter, announce, node
 
@@ -36,21 +37,32 @@ def heads_coupling(Wq: Array, Wk: Array, shapes: Shapes, lagrangian: AbstractLag
 
 @dataclass(frozen=True)
 class Scores:
-    """One look of queries at keys: Q, K (batch, heads, tokens, z) and the scores Q Kᵀ (batch, heads, queries, keys)."""
+    """One look of queries at keys: Q, K (batch, heads, tokens, z), the scores Q Kᵀ (batch, heads, queries, keys), and which queries are there."""
 
     Q: Array
     K: Array
     scores: Array
 
+    query_mask: Present | None = None
+
     @classmethod
-    def of(cls, gq: Array, gk: Array, Wq: Array, Wk: Array) -> "Scores":
+    def of(
+        cls, gq: Array, gk: Array, Wq: Array, Wk: Array, query_mask: Present | None, key_mask: Present | None
+    ) -> "Scores":
         Q, K = projected(gq, Wq), projected(gk, Wk)
         xp = namespace(Q)
-        return cls(Q, K, xp.matmul(Q, xp.matrix_transpose(K)))
+        scores = xp.matmul(Q, xp.matrix_transpose(K))
+        return cls(Q, K, scores if key_mask is None else key_mask.among(scores), query_mask)
 
     def energy(self, lagrangian: AbstractLagrangian) -> Array:
-        """−L of every row of scores, summed over heads and queries: (batch,)."""
-        return -lagrangian.value(self.scores, 3)
+        """−L of every row of scores, summed over heads and the queries that are there: (batch,)."""
+        rows = lagrangian.densities(self.scores)
+        return -total(rows if self.query_mask is None else self.query_mask.only(rows), 3)
+
+    def weights(self, lagrangian: AbstractLagrangian) -> Array:
+        """P, the activations of the scores: how much each query looks at each key, 0 for queries that are not there."""
+        P = lagrangian.activation(self.scores)
+        return P if self.query_mask is None else self.query_mask.only(P)
 
     def on_queries(self, P: Array, Wq: Array) -> Array:
         """−∂E/∂g of the queries' layer, with P the activations of the scores."""
@@ -85,15 +97,24 @@ class AttentionSynapse(AbstractSynapse):
     Layers have shape (…, features); all axes in front are tokens.  One exact update of the queries is attention:
     softmax(β Q Kᵀ) K, projected back.
 
-    **Arguments:** `Wq`, `Wk` trainable, (heads, features, z); `lagrangian` of the scores, which must act along axis −1 (a softmax).
+    **Arguments:** `Wq`, `Wk` trainable, (heads, features, z); `lagrangian` of the scores, which must act along axis −1 (a softmax); `query_mask`,
+    `key_mask` which tokens are there, True or False, (tokens,) or (samples, tokens): padding is left out exactly.
     **Source:** Ramsauer et al. 2020, arXiv:2008.02217; Hoover et al. 2023, arXiv:2302.07253.
     """
 
     Wq: Parameter
     Wk: Parameter
     lagrangian: Child[AbstractLagrangian] = SOFTMAX
+    query_mask: Any = None
+    key_mask: Any = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "query_mask", Present.of(self.query_mask))
+        object.__setattr__(self, "key_mask", Present.of(self.key_mask))
+        if self.key_mask is not None and not isinstance(self.lagrangian, AbstractCompetition):
+            raise TypeError(
+                f"attention: keys can only be left out where they compete, and {self.lagrangian!r} does not make them. Take LSoftmax or LGhostmax."
+            )
         announce()
 
     @classmethod
@@ -109,6 +130,11 @@ class AttentionSynapse(AbstractSynapse):
         if len(shapes) != 2 or not all(shapes):
             raise refuse(self, "two layers, queries and keys", shapes, "For one layer take SelfAttentionSynapse.")
         check_heads(self, self.Wq, self.Wk, shapes, (shapes[0][-1], shapes[1][-1]))
+        for mask, shape in zip((self.query_mask, self.key_mask), shapes, strict=True):
+            if mask is not None and mask.tokens.shape[-1] != math.prod(shape[:-1]):
+                raise refuse(
+                    self, f"a layer of {mask.tokens.shape[-1]} tokens by its mask", shapes, "A mask says for every token whether it is there."
+                )  # fmt: skip
         return self
 
     def pull(
@@ -117,12 +143,12 @@ class AttentionSynapse(AbstractSynapse):
         xp = namespace(self.Wq, self.Wk, *gs)
         Wq, Wk = beside(self.Wq, gs[0]), beside(self.Wk, gs[0])
         ranks = [g.ndim for g in gs] if ranks is None else ranks
-        look = Scores.of(tokens(gs[0], ranks[0]), tokens(gs[1], ranks[1]), Wq, Wk)
+        look = Scores.of(tokens(gs[0], ranks[0]), tokens(gs[1], ranks[1]), Wq, Wk, self.query_mask, self.key_mask)
         energy = xp.reshape(look.energy(self.lagrangian), gs[0].shape[: gs[0].ndim - ranks[0]])
         wanted = wants(wanted, 2)
         if not wanted:
             return energy, {}
-        P = self.lagrangian.activation(look.scores)
+        P = look.weights(self.lagrangian)
         made = {n: look.on_keys(P, Wk) if n else look.on_queries(P, Wq) for n in wanted}
         return energy, {n: xp.reshape(force, gs[n].shape) for n, force in made.items()}
 
@@ -140,15 +166,17 @@ class AttentionSynapse(AbstractSynapse):
 class SelfAttentionSynapse(AbstractSynapse):
     r"""`AttentionSynapse` of a layer with itself: every token is a query and a key.
 
-    **Arguments:** as there. **Beware:** the exact update of the layer may raise this energy, which is not concave in one layer alone; take
+    **Arguments:** as there; `mask` the tokens that are there. **Beware:** the exact update of the layer may raise this energy, which is not concave in one layer alone; take
     small steps.
     """
 
     Wq: Parameter
     Wk: Parameter
     lagrangian: Child[AbstractLagrangian] = SOFTMAX
+    mask: Any = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "mask", Present.of(self.mask))
         announce()
 
     @classmethod
@@ -164,13 +192,18 @@ class SelfAttentionSynapse(AbstractSynapse):
         if len(shapes) != 1 or not all(shapes):
             raise refuse(self, "one layer", shapes, "For queries and keys in two layers take AttentionSynapse.")
         check_heads(self, self.Wq, self.Wk, shapes, (shapes[0][-1], shapes[0][-1]))
+        self._both.fit((shapes[0], shapes[0]))
         return self
+
+    @property
+    def _both(self) -> AttentionSynapse:
+        """The same with the layer as its own keys."""
+        return AttentionSynapse(self.Wq, self.Wk, self.lagrangian, self.mask, self.mask)
 
     def pull(
         self, gs: Sequence[Array], ranks: Sequence[int] | None = None, wanted: Sequence[int] | None = None
     ) -> tuple[Array, dict[int, Array]]:
-        both = AttentionSynapse(self.Wq, self.Wk, self.lagrangian)
-        energy, forces = both.pull(
+        energy, forces = self._both.pull(
             (gs[0], gs[0]), None if ranks is None else (ranks[0], ranks[0]), None if wanted is None or wanted else ()
         )
         return energy, {n: forces[0] + forces[1] for n in wants(wanted, 1)}

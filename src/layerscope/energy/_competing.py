@@ -67,9 +67,10 @@ class LSoftmax(AbstractCompetition):
         return namespace(x).exp(self._logs(x))
 
     def both(self, x: Array) -> tuple[Array, Array]:
-        logs = self._logs(x)
-        g = namespace(x).exp(logs)
-        return g, namespace(x).sum(g * logs, axis=self.axis, keepdims=True) / floored(self.beta, self.min_beta)
+        xp, beta = namespace(x), floored(self.beta, self.min_beta)
+        logs = log_softmax(beta * x, self.axis)
+        g = xp.exp(logs)
+        return g, xp.sum(g * logs, axis=self.axis, keepdims=True) / beta
 
     def duals(self, g: Array) -> Array:
         return xlogx(g) / floored(self.beta, self.min_beta)

@@ -27,9 +27,8 @@ def hold(held: Mapping[str, Array], old: States, new: States) -> States:
     """`new`, but clamped units keep the bits they had; every state keeps its type."""
     made: States = {}
     for name, x in old.items():
-        xp = namespace(x)
-        moved = new[name] if new[name].dtype == x.dtype else xp.asarray(new[name], dtype=x.dtype)
-        made[name] = xp.where(held[name], x, moved) if name in held else moved
+        moved = new[name] if new[name].dtype == x.dtype else namespace(x).asarray(new[name], dtype=x.dtype)
+        made[name] = namespace(x).where(held[name], x, moved) if name in held else moved
     return made
 
 

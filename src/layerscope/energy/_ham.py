@@ -1,9 +1,9 @@
 """Hierarchical associative memories: named layers and synapses with one energy, checked when they are put together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -30,14 +30,18 @@ class Connection:
     layers: tuple[str, ...]
     synapse: str
     feels: tuple[str, ...]
+    felt: tuple[int, ...] = field(init=False, repr=False)
+    """The places in `layers` that feel it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "felt", tuple(n for n, name in enumerate(self.layers) if name in self.feels))
 
     @property
     def symmetric(self) -> bool:
         return set(self.feels) == set(self.layers)
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """A network at one set of states: activations, energies by part, and the slope ∂E/∂g that each layer feels."""
 
     gs: States
@@ -68,6 +72,8 @@ class HAM:
     layers: Child[dict[str, Layer]]
     synapses: Child[dict[str, AbstractSynapse]]
     connections: tuple[Connection, ...]
+    ranks: tuple[tuple[int, ...], ...]
+    """How many axes each layer of each connection has."""
 
     def __init__(
         self,
@@ -84,12 +90,13 @@ class HAM:
         idle = set(aligned) - {c.synapse for c in made}
         if idle:
             raise SiteError(f"HAM: no connection uses {', '.join(sorted(idle))}. Connect it, or leave it out.")
-        for field, value in {"layers": named, "synapses": aligned, "connections": made}.items():
-            object.__setattr__(self, field, value)
+        ranks = tuple(tuple(len(named[name].shape) for name in c.layers) for c in made)
+        for key, value in {"layers": named, "synapses": aligned, "connections": made, "ranks": ranks}.items():
+            object.__setattr__(self, key, value)
         announce()
 
     def __repr__(self) -> str:
-        return show(self)
+        return show(self, hide=("ranks",))
 
     # --- energies ---------------------------------------------------------------------------------------------------------------------
 
@@ -134,7 +141,7 @@ class HAM:
         for name, layer in self.layers.items():
             gs[name], energies[name] = layer.both(xs[name])
         pulled, felt = self._pulls(gs, forces)
-        slope = {name: xs[name] - felt[name] if name in felt else xs[name] for name in self.layers} if forces else {}
+        slope = {name: x - felt[name] if name in felt else x for name, x in xs.items()} if forces else {}
         return Look(gs, energies, pulled, slope)
 
     def force(self, name: str, gs: States) -> Array:
@@ -149,11 +156,10 @@ class HAM:
         """Energies by synapse, and the sum of forces on every layer that feels any (or on one of them)."""
         energies: States = {}
         felt: States = {}
-        for c in self.connections:
-            at = [n for n, name in enumerate(c.layers) if forces and name in c.feels and only in (None, name)]
+        for c, ranks in zip(self.connections, self.ranks, strict=True):
+            at = [n for n in c.felt if forces and only in (None, c.layers[n])]
             if only is not None and not at:
                 continue
-            ranks = [len(self.layers[name].shape) for name in c.layers]
             energy, pulled = self.synapses[c.synapse].pull([gs[name] for name in c.layers], ranks, at)
             energies[c.synapse] = energies[c.synapse] + energy if c.synapse in energies else energy
             for n, force in pulled.items():

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from ._abstract import AbstractLagrangian, AbstractSynapse, Shapes
-from ._alignment import flat, refuse, times, wants
+from ._alignment import flat, refuse, shaped, times, wants
 from ._array import Array, beside, namespace, numbers
 from ._draw import normal
 from ._tree import Child, Parameter, announce, node
@@ -34,9 +34,9 @@ def frobenius(tensor: Array) -> Any:
 
 def contract(W: Array, gs: Sequence[Array], leave: int) -> Array:
     """Σ W·g₀·g₁… over all axes of W but one: W (n₀, n₁, …), each g (batch, n), the result (batch, n of `leave`)."""
-    xp = namespace(W, *gs)
     if W.ndim == 2:
-        return xp.matmul(gs[1 - leave], W if leave else W.T)
+        return gs[1 - leave] @ (W if leave else W.T)
+    xp = namespace(W)
     others = [axis for axis in range(W.ndim) if axis != leave]
     batch = gs[others[-1]].shape[0] if others else gs[leave].shape[0]
     if not others:
@@ -96,13 +96,12 @@ class DenseSynapse(AbstractSynapse):
     def pull(
         self, gs: Sequence[Array], ranks: Sequence[int] | None = None, wanted: Sequence[int] | None = None
     ) -> tuple[Array, dict[int, Array]]:
-        xp, W = namespace(self.W, *gs), beside(self.W, gs[0])
+        xp, W = namespace(gs[0]), beside(self.W, gs[0])
         batch, rows = flat(gs, ranks)
-        wanted = wants(wanted, len(gs))
-        at = wanted[0] if wanted else len(gs) - 1
-        forces = {n: contract(W, rows, n) for n in {at, *wanted}}
-        energy = -xp.sum(rows[at] * forces[at], axis=-1)
-        return xp.reshape(energy, batch), {n: xp.reshape(forces[n], gs[n].shape) for n in wanted}
+        forces = {n: contract(W, rows, n) for n in wants(wanted, len(gs))}
+        at, force = next(iter(forces.items())) if forces else (0, contract(W, rows, 0))
+        energy = -xp.sum(rows[at] * force, axis=-1)
+        return shaped(energy, batch), {n: shaped(force, gs[n].shape) for n, force in forces.items()}
 
     def coupling(self, shapes: Shapes, radii: Sequence[Any]) -> list[list[Any]]:
         if len(radii) == 1:

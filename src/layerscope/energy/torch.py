@@ -9,28 +9,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ._array import numbers
+from ._array import KINDS, numbers
 from ._descent import AbstractDescent
 from ._ham import HAM
 from ._tree import leaves, with_leaves
 
-__all__ = ["NAMESPACE", "Module", "draw", "log_softmax", "log_sum_exp", "on_the_host"]
+__all__ = ["NAMESPACE", "Module", "draw", "on_the_host"]
+
+
+KINDS[torch.Tensor] = KINDS[torch.nn.Parameter] = "torch"
 
 
 def on_the_host(value: torch.Tensor) -> NDArray[Any]:
     """The values of a tensor, in float64 where they are real."""
     value = value.detach().cpu()
     return np.asarray((value.double() if value.is_floating_point() else value).numpy())
-
-
-def log_sum_exp(z: torch.Tensor, axis: int) -> torch.Tensor:
-    """ln Σ e^z along an axis that stays with length 1, as one operation of PyTorch."""
-    return torch.logsumexp(z, axis, keepdim=True)
-
-
-def log_softmax(z: torch.Tensor, axis: int) -> torch.Tensor:
-    """ln of the shares e^z / Σ e^z along an axis, as one operation of PyTorch."""
-    return torch.log_softmax(z, axis)
 
 
 def draw(generator: torch.Generator, shape: tuple[int, ...], like: torch.Tensor | None = None) -> torch.Tensor:

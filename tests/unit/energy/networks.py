@@ -30,6 +30,11 @@ def synapses() -> dict[str, tuple[AbstractSynapse, Shapes]]:
         "tensor hidden": (energy.TensorHiddenSynapse(n(7, 5, 4), energy.LTanh(0.7)), ((5,), (4,))),
         "attention": (energy.AttentionSynapse(n(2, 4, 3), n(2, 5, 3)), ((6, 4), (2, 3, 5))),
         "self-attention": (energy.SelfAttentionSynapse(n(2, 4, 3), n(2, 4, 3)), ((6, 4),)),
+        "masked attention": (
+            energy.AttentionSynapse(n(2, 4, 3), n(2, 5, 3), energy.LSoftmax(1.3), [True, False, True, True, True, False], np.arange(6) != 2),
+            ((6, 4), (2, 3, 5)),
+        ),
+        "masked self-attention": (energy.SelfAttentionSynapse(n(2, 4, 3), n(2, 4, 3), energy.LGhostmax(0.8), np.arange(6) < 4), ((6, 4),)),
         "convolution": (energy.ConvSynapse(n(3, 3, 2, 4)), ((6, 7, 2), (6, 7, 4))),
         "convolution, valid": (energy.ConvSynapse(n(3, 2, 2, 4), (2, 1), "valid"), ((6, 7, 2), (2, 6, 4))),
         "convolution of a line": (energy.ConvSynapse(n(3, 2, 4), 2, 1), ((9, 2), (5, 4))),
