@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _files, inventory, measures, tallies
+from . import _files, measures, tallies
 from ._errors import DataError, FileFormatError, LayerscopeError, MergeError
+from ._index import layer_from_json, layer_to_json, recipe_from_json, recipe_to_json
 from ._reading import NAN, Reading
-from ._site import INPUT, Axes, Site
+from ._site import INPUT, Site
 from ._task import Task
 from ._view import View
 from .inventory import Layer, Layers, find
@@ -180,14 +181,14 @@ class Results(Mapping[str, View]):
         for k, layer in enumerate(self.layers):
             recipes: list[dict[str, Any]] = []
             for j, (tally, value) in enumerate(self.values_by_site.get(layer.site, {}).items()):
-                recipes.append(_recipe_to_json(tally, tallies))
+                recipes.append(recipe_to_json(tally, tallies))
                 for name, array in tally.to_arrays(value).items():
                     arrays[f"{prefix}{k}.{j}.{name}"] = array
-            sites.append({"layer": _layer_to_json(layer), "tallies": recipes})
+            sites.append({"layer": layer_to_json(layer), "tallies": recipes})
         known = [m for m in self.measures if getattr(measures, type(m).__name__, None) is type(m)]
         index: dict[str, Any] = {
             "sites": sites,
-            "measures": [_recipe_to_json(m, measures) for m in known],
+            "measures": [recipe_to_json(m, measures) for m in known],
             "manifest": self.manifest,
             "task": {f.name: getattr(self.task, f.name) for f in fields(Task)},
             "references": {},
@@ -215,17 +216,17 @@ class Results(Mapping[str, View]):
         layers: list[Layer] = []
         values: Values = {}
         for k, line in enumerate(index["sites"]):
-            layer = _layer_from_json(line["layer"])
+            layer = layer_from_json(line["layer"])
             layers.append(layer)
             for j, text in enumerate(line["tallies"]):
-                tally = _recipe_from_json(text, tallies)
+                tally = recipe_from_json(text, tallies)
                 head = f"{prefix}{k}.{j}."
                 mine = {name.removeprefix(head): array for name, array in arrays.items() if name.startswith(head)}
                 values.setdefault(layer.site, {})[tally] = tally.from_arrays(layer.site, mine)
         return cls(
             Layers(layers),
             values,
-            [_recipe_from_json(text, measures) for text in index["measures"]],
+            [recipe_from_json(text, measures) for text in index["measures"]],
             index["manifest"],
             Task(**index["task"]),
             {name: cls._from_contents(more, arrays, f"{prefix}{name}.") for name, more in index["references"].items()},
@@ -302,41 +303,3 @@ def _row(layer: Layer, measure: AbstractMeasure[Any], reading: Reading) -> dict[
         "observations": reading.observations, "samples": reading.samples, "coverage": reading.coverage, "ceiling": reading.ceiling,
         "low": reading.low, "high": reading.high, "verdict": reading.verdict, "undersampled": reading.undersampled, "note": note,
     }  # fmt: skip
-
-
-def _recipe_to_json(recipe: Any, home: Any) -> dict[str, Any]:
-    kind = type(recipe).__name__
-    if getattr(home, kind, None) is not type(recipe):
-        raise FileFormatError(
-            f"save: {recipe!r} is no {home.__name__.rpartition('.')[2]} of layerscope, so no file could name it."
-        )
-    return {"kind": kind, **{f.name: getattr(recipe, f.name) for f in fields(recipe)}}
-
-
-def _recipe_from_json(text: Mapping[str, Any], home: Any) -> Any:
-    arguments = dict(text)
-    kind = arguments.pop("kind")
-    if not _is_recipe(getattr(home, kind, None)):
-        raise FileFormatError(f"load: the file speaks of {kind!r}, which this version of layerscope does not know.")
-    return getattr(home, kind)(**arguments)
-
-
-def _is_recipe(found: Any) -> bool:
-    return isinstance(found, type) and issubclass(found, AbstractTally | AbstractMeasure)
-
-
-def _layer_to_json(layer: Layer) -> dict[str, Any]:
-    line = {f.name: getattr(layer, f.name) for f in fields(layer)}
-    site = {f.name: getattr(layer.site, f.name) for f in fields(Site)}
-    return {**line, "site": site, "shape": list(layer.shape), "axes": [layer.axes.unit, layer.axes.sample]}
-
-
-def _layer_from_json(line: Mapping[str, Any]) -> Layer:
-    arguments: dict[str, Any] = {
-        **line,
-        "site": Site(**line["site"]),
-        "shape": tuple(line["shape"]),
-        "axes": Axes(*line["axes"]),
-        "role": inventory.Role(line["role"]),
-    }
-    return Layer(**arguments)

@@ -41,7 +41,7 @@ ARROWS["_task"] = {"_errors", "_reading", "tallies", "feed"}
 ARROWS["_inputs"] = {"_errors", "_site", "feed", "inventory", "tallies"}
 ARROWS["_room"] = {"_errors", "_site"}
 ARROWS["_shelf"] = {"_files", "_site", "tallies"}
-ARROWS["_choices"] = {"_errors", "feed", "inventory", "measures", "tallies", "transformations"}
+ARROWS["_choices"] = {"_errors", "_shuffled", "feed", "inventory", "measures", "tallies", "transformations"}
 ARROWS["_road"] = {
     *("_errors", "_site", "_choices", "_inputs", "_room", "_walk", "measures", "feed", "inventory", "probes"),
     *("_shuffled", "_task", "_results"),
@@ -62,6 +62,8 @@ ARROWS["_walk"] = {
     "probes",
 }
 ARROWS["_manifest"] = {"_errors", "_road", "_walk", "_results", "tallies", "measures", "feed", "probes"}
+ARROWS["_index"] = {"_errors", "_site", "inventory", "measures", "tallies"}
+ARROWS["_results"] |= {"_index"}
 ARROWS["_beside"] = set()
 ARROWS["_results"] |= {"_beside"}
 ARROWS["_epochs"] = {"_errors", "_results", "tallies", "measures"}
