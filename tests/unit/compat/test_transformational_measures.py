@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import layerscope as ls
 import layerscope.compat.transformational_measures as tm
 from layerscope._errors import DataError, EmptyTally, ShapeError, SiteError
 from tests.conftest import require
@@ -153,6 +154,25 @@ def test_same_equivariance_of_shifts_follows_pooled_maps() -> None:
         wanted = back[:, :, :, inside].var(1, ddof=1).mean(axis=(0, 1, 2))
         np.testing.assert_allclose(found[1][number], wanted, rtol=1e-3, atol=1e-9)
     assert "outside the map" in tm.SameEquivariance(tm.Iterator(tm.Model(model_keras=net), dataset)).compute().notes[0]
+
+
+def test_the_road_gives_the_same_without_the_data_set() -> None:
+    """`ls.examine` with the transformations themselves, instead of a matrix of inputs."""
+    net, dataset = network(), digits(group=1, n=6)
+    iterator = tm.Iterator(tm.Model(model_keras=net), dataset)
+    ratio = ls.measures.NormalizedVariance(flavour="variance", aggregate="ratio of means")
+    aligned = ls.measures.SameEquivariance(flavour="variance")
+    turns = ls.transformations.published(1, 6, channels="last")
+    results = ls.examine(net, dataset.images, layers="all", transformations=turns, measures=[ratio, aligned])
+    compat = dict(zip(NAMES, tm.NormalizedVariance(iterator).compute()[0], strict=True))
+    for name in ("conv", "pool", "flatten"):
+        assert compat[name] == pytest.approx(float(results[name].reading(ratio)), rel=2e-6)
+    taken_back = tm.SameEquivariance(iterator)
+    taken_back.compute()
+    for name in ("conv", "pool"):
+        mine = taken_back.variance_layers[taken_back.names.index(name)]
+        assert mine == pytest.approx(float(results[name].reading(aligned)), rel=2e-6)
+    assert taken_back.of_input == pytest.approx(float(results["(model):in"].reading(aligned)), rel=2e-6)
 
 
 class Rolled(tm.TransformationsDataSet):
