@@ -39,6 +39,20 @@ class Capture:
     def examined(self) -> ls.Results:
         return ls.examine(self.case.model, self.case.data, layers=self.case.layers, batch_size=self.case.batch)
 
+    def labelled(self) -> ls.Results:
+        """By label, as data with labels are by default.  Labels that say nothing of the states make the table largest."""
+        data = (self.case.data, torch.arange(len(self.case.data)) % 10)
+        return ls.examine(self.case.model, data, layers=self.case.layers, batch_size=self.case.batch)
+
+    def told(self) -> None:
+        """By label, and every number of the default table: estimators, intervals, verdicts, brackets, information, groups of units."""
+        _ = self.labelled().table
+
+    def with_shuffled(self) -> ls.Results:
+        data = (self.case.data, torch.arange(len(self.case.data)) % 10)
+        how = {"layers": self.case.layers, "batch_size": self.case.batch, "references": ["shuffled labels"]}
+        return ls.examine(self.case.model, data, **how)
+
     def seconds_inside(self) -> float:
         """CPU seconds in our hooks during one watched run."""
         original, total = probe.Hook.__call__, 0.0
@@ -64,8 +78,11 @@ def main(name: str, threads: int, rounds: int) -> None:
     for _ in range(2):
         run.bare()
         run.watched()
-        run.examined()
-    for label, capture in (("watch", run.watched), ("examine", run.examined)):
+        run.told()
+        run.with_shuffled()
+    captures = {"watch": run.watched, "examine": run.examined, "examine by label": run.labelled}
+    captures |= {"examine by label and all numbers": run.told, "examine with shuffled labels": run.with_shuffled}
+    for label, capture in captures.items():
         ratios, bares, insides = [], [], []
         for _ in range(rounds):
             marks = [clock()]

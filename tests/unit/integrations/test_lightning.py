@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import layerscope as ls
-from layerscope._errors import DataError, SiteError
+from layerscope._errors import DataError, EmptyTally, SiteError
 from tests.conftest import require
 from tests.unit.integrations.oracle import EXAMPLES, MEASURES, check_history, check_logged, page_code
 
@@ -142,6 +142,22 @@ def test_a_column_of_another_epoch_is_rejected(tmp_path: Path) -> None:
     check_logged(logs, examined.tables)
     with pytest.raises(AssertionError):
         check_logged(logs, examined.tables[::-1])
+
+
+def test_every_epoch_is_kept_where_that_is_asked_for() -> None:
+    """The table of all epochs is the history; two epochs together hold the rows of both."""
+    monitor = LayerMonitor(SAMPLE, keep_epochs=True)
+    trained(net(), monitor, epochs=3)
+    assert [*monitor.epochs] == [0, 1, 2]
+    history, table = monitor.history, monitor.epochs.table
+    assert table["value"].tolist() == history["value"].tolist()
+    assert table["epoch"].tolist() == history["epoch"].tolist()
+    window, name = monitor.epochs.window(1, 2), next(iter(monitor.results))
+    assert window[name].state_count == 2 * monitor.results[name].state_count
+    without = LayerMonitor(SAMPLE)
+    trained(net(), without, epochs=1)
+    with pytest.raises(EmptyTally, match="keep_epochs=True"):
+        _ = without.epochs
 
 
 def test_the_weights_are_those_without_the_monitor() -> None:

@@ -421,3 +421,20 @@ def test_there_are_no_results_before_the_first_epoch() -> None:
         _ = monitor.results
     assert monitor.history.columns.tolist()[:5] == ["epoch", "layer", "measure", "setting", "value"]
     assert len(monitor.history) == 0
+
+
+def test_epochs_are_kept_only_when_asked_for() -> None:
+    monitor = Monitor((X, Y), samples=100, keep_epochs=True)
+    monitor.begin(small())
+    with pytest.raises(EmptyTally, match="epochs: no epoch was measured yet"):
+        _ = monitor.epochs
+    run(monitor, small())
+    assert [*monitor.epochs] == [0, 1, 2]
+    assert monitor.epochs[2] is monitor.results
+    values = [float(monitor.epochs[epoch]["1"].entropy()) for epoch in monitor.epochs]
+    logged = monitor.history.query("layer == '1' and measure == 'entropy'")["value"].tolist()
+    assert values == logged
+    monitor = Monitor((X, Y), samples=100)
+    run(monitor, small(), epochs=1)
+    with pytest.raises(EmptyTally, match="epochs: they were not kept"):
+        _ = monitor.epochs
