@@ -133,9 +133,11 @@ class Transformations(Sequence[AbstractTransformation]):
                 f"transformations: only {self.names[0]!r}. A variance over transformations needs two or more; the untransformed inputs are "
                 "one of them: Transformations((Identity(), …))."
             )
-        for item in self.items:
-            if is_array(inputs) and _is_foreign(item):
+        for item in filter(_is_foreign, self.items):
+            if is_array(inputs):
                 _check_array(item, inputs, Frame(None, None) if self.custom else self.frame_of(inputs))
+            elif not _equal(*(_of_form(item, item.apply(inputs, Frame(None, None)), inputs) for _ in range(2))):
+                raise DataError(_differs(item))
 
     def alignment(self, inputs: Any) -> "Alignment":
         """These transformations with the size of the images they act on: what takes them back in a layer's output."""
@@ -224,9 +226,7 @@ def _check_array(item: AbstractTransformation, x: Any, frame: Frame) -> None:
     if "float" in str(once.dtype) and np.isfinite(to_host(x)).all() and not np.isfinite(once).all():
         raise DataError(f"{item.name}: it makes NaN or infinite values of finite inputs. Mend it, or leave it out.")
     if not np.array_equal(once, to_host(item.apply(x, frame)), equal_nan="float" in str(once.dtype)):
-        raise DataError(
-            f"{item.name}: a second call gives something else. Freeze the draws: ls.transformations.sampled(transform, n, seed=0)."
-        )
+        raise DataError(_differs(item))
     alone = to_host(item.apply(x[-1:], frame))
     if not np.allclose(
         once[-1:].astype(np.float64), alone.astype(np.float64), rtol=1e-4, atol=1e-5 * _size(once), equal_nan=True
@@ -237,6 +237,24 @@ def _check_array(item: AbstractTransformation, x: Any, frame: Frame) -> None:
         )
     if isinstance(item, Custom) and item.back is not None:
         _check_back(item, x, made)
+
+
+def _differs(item: AbstractTransformation) -> str:
+    return f"{item.name}: a second call gives something else. Freeze the draws: ls.transformations.sampled(transform, n, seed=0)."
+
+
+def _equal(one: Any, two: Any) -> bool:
+    """Whether two batches hold the same: nests of arrays, numbers and texts."""
+    if isinstance(one, Mapping):
+        parts = cast(Mapping[Any, Any], one)
+        return parts.keys() == two.keys() and all(_equal(parts[key], two[key]) for key in parts)
+    if isinstance(one, list | tuple):
+        pairs = zip(cast(Sequence[Any], one), two, strict=False)
+        return len(cast(Sequence[Any], one)) == len(two) and all(_equal(a, b) for a, b in pairs)
+    if is_array(one):
+        mine, theirs = to_host(one), to_host(two)
+        return np.array_equal(mine, theirs, equal_nan="float" in str(mine.dtype))
+    return bool(one == two)
 
 
 def _check_back(item: Custom, x: Any, made: Any) -> None:

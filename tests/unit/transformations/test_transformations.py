@@ -135,6 +135,73 @@ def test_every_combination_and_its_inverse_are_the_identity(
         np.testing.assert_allclose(both.fraction, 0, atol=1e-8)
 
 
+exact_parts = st.one_of(
+    st.builds(ts.Flip, st.sampled_from(["horizontal", "vertical"])),
+    st.builds(ts.QuarterTurns, st.integers(-5, 5)),
+    st.builds(ts.Roll, st.integers(-20, 20), st.integers(-20, 20)),
+    st.permutations(range(3)).map(lambda order: ts.Permute(tuple(order), axis=1)),
+    st.sampled_from([-270, -90, 0, 90, 180, 450]).map(ts.rotate),
+    st.just(ts.Custom(lambda x: -x, back=lambda x: -x)),
+    st.just(ts.Identity()),
+)
+light_parts = st.one_of(
+    st.builds(ts.Brightness, st.floats(-2, 2)),
+    st.builds(ts.Contrast, st.floats(0.3, 3)),
+    st.builds(ts.Noise, st.floats(0, 2), st.integers(0, 9)),
+)
+
+
+def check_back(parts: list[Any], atol: float) -> None:
+    """The chain, then its inverse, and the inverse, then the chain, leave the images as they were."""
+    x, t = images(2, 3, 8, 8).astype(np.float64), parts[0]
+    for part in parts[1:]:
+        t = t.then(part)
+    for one, two in ((t, t.inverse()), (t.inverse(), t), (t.inverse().inverse(), t.inverse())):
+        np.testing.assert_allclose(two.apply(one.apply(x, IMAGES), IMAGES), x, rtol=0, atol=atol)
+
+
+@given(st.lists(exact_parts, min_size=1, max_size=6))
+@settings(max_examples=80)
+def test_every_chain_of_moves_and_its_inverse_are_the_identity(parts: list[Any]) -> None:
+    check_back(parts, atol=0)
+
+
+@given(st.lists(st.one_of(exact_parts, light_parts), min_size=1, max_size=6))
+@settings(max_examples=60)
+def test_every_chain_with_light_and_its_inverse_are_the_identity(parts: list[Any]) -> None:
+    check_back(parts, atol=1e-9)
+
+
+def test_the_check_of_inverses_rejects() -> None:
+    with pytest.raises(AssertionError):
+        check_back([ts.Flip(), ts.Custom(lambda x: x + 1, back=lambda x: x), ts.Roll(1, 0)], atol=1e-9)
+    with pytest.raises(AssertionError):  # a resample loses what lies between the pixels
+        check_back([ts.rotate(30)], atol=1e-9)
+
+
+def test_a_second_call_that_differs_is_refused_for_texts_and_nests_too() -> None:
+    calls: list[int] = []
+
+    def shuffled(texts: list[str]) -> list[str]:
+        calls.append(1)
+        return [f"{text} {len(calls)}" for text in texts]
+
+    def noisy(pair: Any) -> Any:
+        calls.append(1)
+        return {"x": pair["x"] + len(calls), "mask": pair["mask"]}
+
+    nest = {"x": np.zeros((2, 3)), "mask": np.ones((2, 3), bool)}
+    for function, inputs in ((shuffled, ["a", "b"]), (noisy, nest)):
+        grid = ts.Transformations((ts.Identity(), ts.Custom(function)))
+        with pytest.raises(DataError, match="a second call gives something else"):
+            grid.check(inputs)
+    for function, inputs in (
+        (lambda texts: [t.upper() for t in texts], ["a", "b"]),
+        (lambda pair: {**pair, "x": pair["x"] * np.nan}, nest),
+    ):
+        ts.Transformations((ts.Identity(), ts.Custom(function))).check(inputs)
+
+
 def test_composition_is_one_after_the_other() -> None:
     x = smooth()
     t, u = ts.rotate(25), ts.translate(pixels=(3, -2))
