@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from ._errors import DataError
+from ._shuffled import SHUFFLED
 from .feed import Data
 from .inventory import Selection
 from .measures import (
@@ -28,6 +29,7 @@ from .measures import (
 from .tallies import AbstractTally, PackedRows, StateTable, fewest, sketched
 from .transformations import AbstractTransformation, Transformations
 
+REFERENCES = ("untrained", SHUFFLED)
 SILENT = {"said": False}
 """Marks arguments on which no number depends; the manifest names the others."""
 
@@ -74,6 +76,7 @@ class Choices:
         if self.nonfinite not in ("note", "raise"):
             raise DataError(f"nonfinite={self.nonfinite!r}: choose 'note' (count and say so) or 'raise'.")
         _ = self.limit, self.grid  # each checks what it is made of
+        self._check_references()
         if self.measures is not None:
             self.recipes(self.measured(labels=False))
 
@@ -127,6 +130,21 @@ class Choices:
         if self.keep_rows:
             recipes.append(PackedRows(None if self.keep_rows is True else os.fspath(self.keep_rows)))
         return recipes
+
+    def _check_references(self) -> None:
+        given: Any = self.references
+        listed = isinstance(given, Iterable) and not isinstance(given, str)
+        if isinstance(given, Mapping) or (listed and all(name in REFERENCES for name in cast(Iterable[Any], given))):
+            return
+        raise DataError(
+            f"references={given!r}: known is 'untrained', and 'shuffled labels' for measures that read labels. Write "
+            "references=['untrained'], or give networks: references={'name': model}."
+        )
+
+    @property
+    def shuffles_labels(self) -> bool:
+        """Whether labels of other samples are a reference."""
+        return not isinstance(self.references, Mapping) and SHUFFLED in self.references
 
     @property
     def wants_untransformed(self) -> bool:

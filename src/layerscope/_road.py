@@ -132,9 +132,8 @@ def opened(model: Any, data: Any, choices: Choices) -> Generator[Road]:
         measured = choices.measured(labels=feed.peek(1).samples.labels is not None)
         recipes = choices.recipes(measured)
         plain = _plain(data, choices, feed) if choices.wants_untransformed else None
-        wanted = not isinstance(choices.references, Mapping) and SHUFFLED in choices.references
-        own = [*recipes, *shuffled(recipes)] if wanted else recipes
-        shuffle = shuffler(feed, data, choices.samples) if wanted else None
+        own = [*recipes, *shuffled(recipes)] if choices.shuffles_labels else recipes
+        shuffle = shuffler(feed, data, choices.samples) if choices.shuffles_labels else None
         walk = Walk(probe, listed, own, feed, choices.nonfinite == "raise", room)
         twins = references_of(probe, choices, forward)
         others = {
@@ -275,10 +274,4 @@ def references_of(
             model, params = cast(tuple[Any, Any], given) if isinstance(given, tuple) else (given, None)
             probes[str(name)] = probe_for(model, device=choices.device, amp=choices.amp, forward=forward, params=params)
         return probes
-    unknown = [name for name in asked if name not in ("untrained", SHUFFLED)]
-    if isinstance(asked, str) or unknown:
-        raise DataError(
-            f"references={asked!r}: known is 'untrained', and {SHUFFLED!r} for measures that read labels. Write references=['untrained'], or "
-            "give networks: references={'name': model}."
-        )
     return {name: probe.untrained() for name in asked if name != SHUFFLED}

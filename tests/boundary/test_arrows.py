@@ -68,7 +68,7 @@ ARROWS["_beside"] = set()
 ARROWS["_results"] |= {"_beside"}
 ARROWS["_epochs"] = {"_errors", "_results", "tallies", "measures"}
 ARROWS["_shuffled"] = {"_errors", "_site", "_task", "_results", "tallies", "measures", "feed"}
-ARROWS["demo"] = {"_errors", "_results", "datasets", "_examine"}
+ARROWS["demo"] = {"_errors", "_results", "datasets", "_examine", "transformations"}
 
 PARTS = {*ARROWS, "_examine", "_look", "integrations", "compat", "testing", "cli"}
 ARROWS["_look"] = {"_choices", "_road", "_site", "tallies", "feed", "inventory", "probes"}

@@ -393,6 +393,9 @@ def test_a_ratio_of_entropies_is_never_called_a_bound() -> None:
 def test_references_that_nobody_knows() -> None:
     with pytest.raises(DataError, match="known is 'untrained'"):
         ls.examine(small(), X, references=["input"])
+    for wrong in ("untrained", 3, [3], None):
+        with pytest.raises(DataError, match=r"references=.*: known is 'untrained'"):
+            ls.examine(small(), X, references=wrong)  # type: ignore[arg-type]
 
     class Own(nn.Module):
         def __init__(self) -> None:
