@@ -16,6 +16,8 @@ OF_OTHERS = {"tensorstate_pytorch.py", "tensorstate_keras.py"}  # published tuto
 # run by tests where their framework is, or where their numbers are
 ELSEWHERE = {
     "augmentation_makes_invariant.py",
+    "can_i_trust_it.py",
+    "can_i_trust_minilm.py",
     "monitor_keras.py",
     "monitor_lightning.py",
     "transformational_measures_keras.py",
