@@ -73,9 +73,10 @@ class Total(AbstractSummary):
 
     def _parts(self, used: Sequence[Reading]) -> list[list[Reading]]:
         """What is averaged over the layers: the numbers themselves, or numerators and denominators."""
-        if len({np.shape(reading.value) for reading in used}) > 1:
+        shapes = {np.shape(reading.value) for reading in used}
+        if len(shapes) > 1 or (shapes != {()} and not self.of.tally.grid):
             raise DataError(
-                f"Total: {self.of!r} gives layers numbers that are no pairs. Take a measure with one number a layer."
+                f"Total: {self.of!r} gives numbers of units, and those of two layers are no pairs. Take a measure with one number a layer."
             )
         if self.aggregate == "mean of layers":
             return [[*used]]

@@ -128,5 +128,6 @@ def test_bad_input_says_what_to_do() -> None:
     with pytest.raises(DataError, match="is no quotient of two means"):
         ms.Total(of, "ratio of totals").compute(readings(of, three()))
     rates = ms.FiringRate()
-    with pytest.raises(DataError, match="gives layers numbers that are no pairs"):
-        ms.Total(rates).compute({Site("a"): Reading(np.ones(3)), Site("b"): Reading(np.ones(4))})
+    for units in (3, 4):
+        with pytest.raises(DataError, match="gives numbers of units, and those of two layers are no pairs"):
+            ms.Total(rates).compute({Site("a"): Reading(np.ones(3)), Site("b"): Reading(np.ones(units))})
