@@ -242,7 +242,7 @@ class HAM:
 
         **Arguments:** `clamp` None, the name of a layer or several, or a dict of masks by layer: True for the whole layer, or an array of the
         layer's shape, or of the state's.
-        **Raises:** `SiteError`, `ShapeError`.
+        **Raises:** `SiteError`, `ShapeError`, `DtypeError`.
         """
         if clamp is None:
             return {}
@@ -257,6 +257,14 @@ class HAM:
             xp = namespace(xs[name])
             if isinstance(mask, bool):
                 mask = np.full(shape, mask)
+            if isinstance(mask, str):
+                raise SiteError(
+                    f"clamp: the mask of {name!r} is the name {mask!r}, which only a retrieval takes from its batch. Give the mask itself."
+                )
+            if not any(kind in str(mask.dtype) for kind in ("bool", "int")):
+                raise DtypeError(
+                    f"clamp: the mask of {name!r} holds {mask.dtype}; it must hold True where a unit keeps its state, for example mask > 0.5."
+                )
             if framework(mask) == "numpy":
                 mask = beside(mask.astype(bool), xs[name])
             if tuple(mask.shape) not in (shape, tuple(xs[name].shape)):

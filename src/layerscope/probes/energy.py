@@ -89,7 +89,11 @@ class EnergyProbe(AbstractProbe):
         with self._values_only():
             ham, states = retrieval.ham.enter(retrieval.start(given))
             seen = ham.activations(states) if retrieval.read == "g" else states
-            held = {name: _all(mask) for name, mask in ham.held(retrieval.clamp, states).items()}
+            # a mask that comes with the data may be another in the next batch
+            held = {
+                name: name not in retrieval.masks and _all(mask)
+                for name, mask in ham.held(retrieval.held(given), states).items()
+            }
         known = set(given) if isinstance(given, Mapping) else {retrieval.input}
         listed: list[Layer] = []
         for name, step in retrieval.sites():
@@ -165,7 +169,7 @@ class EnergyProbe(AbstractProbe):
         digest.update(f"{retrieval!r} {retrieval.input} {retrieval.ham!r}".encode())
         clamp = cast("Mapping[str, Any]", retrieval.clamp) if isinstance(retrieval.clamp, Mapping) else {}
         for name, value in (*retrieval.ham.parameters().items(), *leaves(retrieval.descent).items(), *clamp.items()):
-            host = np.asarray(value if isinstance(value, list | tuple) else numbers(value))
+            host = np.asarray(value if isinstance(value, list | tuple | str) else numbers(value))
             digest.update(f"{name} {host.shape} {host.dtype}".encode())
             digest.update(np.ascontiguousarray(host).tobytes())
         return digest.hexdigest()

@@ -300,6 +300,24 @@ def test_retrievals_that_cannot_be() -> None:
         ham.retrieval().start(np.zeros((2, 3, 12)))
 
 
+def test_a_mask_may_come_with_the_batch() -> None:
+    ham, rng = two_layers(0), np.random.default_rng(0)
+    batch, known = rng.standard_normal((5, 12)), rng.random((5, 12)) < 0.5
+    retrieval = ham.retrieval(clamp={"v": "known"}, steps=3)
+    found = retrieval.run({"v": batch, "known": known})
+    given = ham.run({"v": batch, "h": np.zeros((5, 9))}, 3, clamp={"v": known}, read="g")
+    np.testing.assert_array_equal(found.read["v"], given.read["v"])
+    assert (found.states["v"][known] == batch[known]).all()
+    with pytest.raises(SiteError, match=r"the batch has no mask 'known'\. Give \{'v': x, 'known': mask\}"):
+        retrieval.run(batch)
+    with pytest.raises(SiteError, match=r"the batch has masks and no state"):
+        retrieval.run({"known": known})
+    with pytest.raises(SiteError, match="a mask that comes with the batch is called 'h', like a layer"):
+        ham.retrieval(clamp={"v": "h"})
+    with pytest.raises(ShapeError, match=r"the mask of 'v' has shape \(4, 12\)"):
+        retrieval.run({"v": batch, "known": known[:4]})
+
+
 # --- Lagrangians by the name of an activation -----------------------------------------------------------------------------------------
 
 

@@ -186,6 +186,14 @@ def test_clamps_that_do_not_fit() -> None:
         ham.run(xs, 2, clamp="w")
     with pytest.raises(ShapeError, match=r"the mask of 'v' has shape \(5,\); it must be \(12,\), or \(3, 12\)"):
         ham.run(xs, 2, clamp={"v": np.ones(5, bool)})
+    with pytest.raises(DtypeError, match=r"the mask of 'v' holds float64; it must hold True where .* mask > 0\.5"):
+        ham.run(xs, 2, clamp={"v": np.full(12, 0.4)})
+    with pytest.raises(
+        SiteError, match="the mask of 'v' is the name 'known', which only a retrieval takes from its batch"
+    ):
+        ham.run(xs, 2, clamp={"v": "known"})
+    ones = ham.run(xs, 2, clamp={"v": np.arange(12) % 2}).states["v"]
+    np.testing.assert_array_equal(ones, ham.run(xs, 2, clamp={"v": np.arange(12) % 2 == 1}).states["v"])
 
 
 # --- parameters -----------------------------------------------------------------------------------------------------------------------

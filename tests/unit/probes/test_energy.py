@@ -160,6 +160,34 @@ def test_a_layer_that_is_clamped_in_part_is_read() -> None:
         assert ls.layers(network().retrieval(clamp={"v": whole}, steps=1), X)["v@1"].left_out.startswith("clamped")
 
 
+@pytest.mark.parametrize("framework", ALL)
+def test_a_mask_for_every_sample_comes_with_the_data(framework: str) -> None:
+    """Which pixels are known differs from sample to sample; batches are cut and padded with their masks."""
+    known = np.random.default_rng(1).random(X.shape) < 0.5
+    v, h, shown = X.copy(), np.zeros((50, 9)), []
+    for _ in range(STEPS + 1):
+        g = np.tanh(2.0 * h)
+        shown.append({"v": v, "h": g})
+        v, h = np.where(known, X, v + DT * (g @ W.T - v)), h + DT * (v @ W - h)
+    with double(framework):
+        retrieval = network(framework).retrieval(clamp={"v": "known"}, steps=STEPS, descent=DT)
+        results = ls.examine(retrieval, {"v": X, "known": known}, batch_size=16, measures=COUNTS)
+        check(results, shown, range(1, STEPS + 1))
+        values = ls.activations(retrieval, {"v": X, "known": known})
+        np.testing.assert_allclose(values[f"v@{STEPS}"], shown[-1]["v"], atol=1e-12)
+        listed = ls.layers(retrieval, {"v": X, "known": np.ones_like(known)})["v@1"]
+        assert (listed.left_out, listed.note) == ("", "some of its units are clamped")
+        other = network(framework).retrieval(clamp={"v": "seen"}, steps=STEPS, descent=DT)
+        assert probe_for(other).fingerprint() != probe_for(retrieval).fingerprint()
+
+
+def test_a_mask_of_another_sample_does_not_pass() -> None:
+    known = np.random.default_rng(1).random(X.shape) < 0.5
+    retrieval = network().retrieval(clamp={"v": "known"}, steps=STEPS, descent=DT)
+    with pytest.raises(AssertionError):
+        check(ls.examine(retrieval, {"v": X, "known": known}, measures=COUNTS), descent(X), range(1, STEPS + 1))
+
+
 def test_states_by_layer_start_where_the_batch_says() -> None:
     h = RNG.standard_normal((50, 9))
     found = ls.activations(network().retrieval(steps=1), {"v": X, "h": h})
