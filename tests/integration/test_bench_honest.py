@@ -1,10 +1,12 @@
 """The bench of intervals: it runs, its promises hold on a few sets, and it rejects intervals that are too narrow."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import bias
 from benchmarks._populations import entropy_of, independent, packed, uniform
 from benchmarks.honest import FIELDS, Outcome, faults, judged, table
 
@@ -35,6 +37,15 @@ def test_an_interval_around_the_plain_count_is_rejected(outcomes: list[Outcome])
     )
 
 
+def test_few_intervals_that_mostly_miss_are_counted_among_all_sets(outcomes: list[Outcome]) -> None:
+    rows = np.repeat(outcomes[0].rows, 20, axis=0)
+    rows[:240, FIELDS.index("high")] = rows[:240, FIELDS.index("low")]
+    few = replace(outcomes[0], rows=rows, verdicts=["measured"] * 240 + ["extrapolated"] * 360)
+    assert "40.0 % of all sets get an interval that misses" in faults([few])[0]
+    fewer = replace(few, verdicts=["measured"] * 20 + ["extrapolated"] * 580)
+    assert not [fault for fault in faults([fewer]) if "misses" in fault]
+
+
 def test_a_bracket_that_is_too_narrow_is_rejected(outcomes: list[Outcome]) -> None:
     rows = outcomes[1].rows.copy()
     rows[:, FIELDS.index("high")] -= 40
@@ -55,3 +66,14 @@ def test_truths_are_what_drawing_shows() -> None:
         words, _ = setting.draw(np.random.default_rng(0), 400_000)
         assert entropy_of(words.reshape(-1, 1)) == pytest.approx(setting.truth, abs=0.01)
     assert packed(np.array([[True, False, True]])).tolist() == [[5]]
+
+
+def test_bias_curves_and_their_picture(tmp_path: Path) -> None:
+    """Nowhere further off than the plain count, and the check for it rejects an estimator that is."""
+    found = bias.curves(6, (50, 100))
+    assert bias.worse_than_plain(found) == []
+    bias.draw(found, tmp_path / "curves.svg", (50, 100))
+    assert (tmp_path / "curves.svg").stat().st_size > 10_000
+    assert "| smooth fields, 12 units, 64 positions, 9.11 bits | coverage | 0.8" in bias.table(found, (50, 100))
+    found[0].means[3] -= 1
+    assert "jackknife is off by -1." in bias.worse_than_plain(found)[0]

@@ -104,6 +104,24 @@ def test_false_claims_are_rejected() -> None:
             check_said(wrong, line, 0.03)
 
 
+def test_what_is_said_of_the_bench_is_what_it_wrote() -> None:
+    """Both pages, as the table of the bench has it."""
+    said, wrote = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in (TRUST, "honest-bench.md"))
+    covers = re.search(r"\(15 settings\), it covers ([\d.]+ to [\d.]+ %)", wrote)
+    wrong = re.search(r"at most ([\d.]+ %) get an interval that misses", wrote)
+    assert covers is not None
+    assert wrong is not None
+    assert f"it covers {covers[1]} (15 settings)" in said
+    assert f"a printed interval misses in {wrong[1]} at most" in said
+    settings = [cells for cells in rows("honest-bench.md") if len(cells) == 13][2:]
+    assert len(settings) == 27
+    held = [float(cells[12].removesuffix(" %")) for cells in settings if cells[12] != "–"]
+    assert f"The bracket holds in {min(held)} to {max(held)} %" in said
+    assert max(float(cells[11].removesuffix(" %")) for cells in settings) == float(wrong[1].removesuffix(" %"))
+    assert "1,000 data sets from each of 27 laws" in wrote
+    assert "Every promise holds." in wrote
+
+
 # --- what efficiency does not tell ----------------------------------------------------------------------------------------------------
 
 
