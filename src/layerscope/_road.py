@@ -118,6 +118,7 @@ def opened(model: Any, data: Any, choices: Choices) -> Generator[Road]:
                 shard=choices.shard,
                 transformations=grid,
                 same=same,
+                place=probe.place,
             )
 
         feed = feed_of(choices.batch_size)

@@ -12,6 +12,7 @@ from layerscope import measures as ms
 from layerscope import transformations as ts
 from layerscope._errors import DataError
 from layerscope._inputs import INPUT
+from layerscope.feed import Feed
 from tests.conftest import require
 
 torch = require("torch")
@@ -258,6 +259,35 @@ def test_a_symmetric_kernel_turns_with_its_input() -> None:
     double = layer.double()
     results = ls.examine(nn.Sequential(double), images(60).double(), transformations=ts.quarter_turns(), layers="all", measures=[ms.NormalizedSameEquivariance()])  # fmt: skip
     assert float(results["0"].reading(ms.NormalizedSameEquivariance(floor=0))) < 1e-7
+
+
+# --- where it happens -----------------------------------------------------------------------------------------------------------------
+
+
+def test_images_are_transformed_where_the_model_is() -> None:
+    """N images move to the device, not N · T; code of the user's gets what the user gave."""
+    moved: list[int] = []
+
+    def place(x: Any) -> Any:
+        moved.append(len(x))
+        return x.double()
+
+    turns, own = ts.rotations(T), ts.Transformations((ts.Identity(), ts.Custom(lambda x: x * 2)))
+    (batch,) = Feed(images(5), transformations=turns, batch_size=99, place=place)
+    assert batch.args[0].dtype == torch.float64
+    assert moved[-1] == 5
+    for data, grid in ((images(5), own), (ls.Data(images(5), preprocess=lambda x: x), turns)):
+        (batch,) = Feed(data, transformations=grid, batch_size=99, place=place)
+        assert batch.args[0].dtype == torch.float32
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_numbers_are_those_of_the_cpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    here = ls.examine(net(), images(), transformations=ts.rotations(T), measures=EVERY)
+    there = ls.examine(net().cuda(), images(), transformations=ts.rotations(T), measures=EVERY)
+    np.testing.assert_allclose(there.table["value"], here.table["value"], rtol=1e-3, atol=1e-5)
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """From a user's data to batches of one size: source → items → raw batches → re-cut → `Batch`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,7 +53,8 @@ class Feed:
     the loader, whose batches are then kept as they are, else 128. `shard` (i, n): only the batches whose number is i modulo n.
     `transformations` a set of T: every sample comes T times in a row, transformed before `preprocess`, and a batch holds whole samples,
     as many as give at most `batch_size` rows (128); `feed.batch_size` then counts samples. `same` is shown every sample that is given, and
-    raises where data that are read again are other data.
+    raises where data that are read again are other data. `place` puts an array where it is transformed, unless code of the user's works on
+    it.
 
     A pair is (inputs, target); a list or stream holds single samples where its targets are single values, else batches. A list of bare
     arrays could be either, and raises. An endless stream needs `samples=`: without it, iterating never ends. `length` and `batches` count what this feed gives, None where that is unknown; `notes` say how
@@ -77,8 +78,9 @@ class Feed:
         shard: tuple[int, int] | None = None,
         transformations: Any = None,
         same: SameData | None = None,
+        place: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.same = same
+        self.same, self._place = same, place
         self._data = data if isinstance(data, Data) else Data(data)
         Cut(samples, batch_size, (0, 1) if shard is None else shard)  # the user's numbers, before they are divided
         self.transformations, self.columns = transformations, 1 if transformations is None else len(transformations)
@@ -142,7 +144,11 @@ class Feed:
 
     def _transformed(self, inputs: Any) -> Any:
         """The raw inputs, or every sample T times in a row as the transformations leave it."""
-        return inputs if self.transformations is None else nest.normal(self.transformations(inputs), batch=True)
+        if self.transformations is None:
+            return inputs
+        if self._place is not None and self._data.preprocess is None and is_array(inputs) and self.transformations.ours:
+            inputs = self._place(inputs)
+        return nest.normal(self.transformations(inputs), batch=True)
 
     def _prepared(self, inputs: Any, rows: int) -> Any:
         """What the model takes: the raw inputs, or what `preprocess` makes of them."""

@@ -57,6 +57,10 @@ class AbstractProbe(abc.ABC):
         gives the layer as it would be read, None where it cannot be chosen. `sink` gets what was read when a forward is through.
         """
 
+    def place(self, inputs: Any) -> Any:
+        """An array of inputs where the model is, so that it can be transformed there; as it is where the framework places it itself."""
+        return inputs
+
     @abc.abstractmethod
     def untrained(self, seed: int = 0) -> "AbstractProbe":
         """The same network with freshly initialised parameters: what the numbers are without training."""

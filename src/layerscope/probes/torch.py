@@ -173,6 +173,9 @@ class TorchProbe(AbstractProbe):
                 return self.forward(self.model, kwargs or (args[0] if len(args) == 1 else args))
             return self._root(*args, **kwargs)  # without replicas, and without waiting for other processes
 
+    def place(self, inputs: Any) -> Any:
+        return inputs.to(_device_of(self.model)) if isinstance(inputs, torch.Tensor) else inputs
+
     def _placed(self, value: Any) -> Any:
         """Inputs as tensors on the model's device; NumPy float64 in the dtype of the model, as nobody trains in NumPy's default."""
         if isinstance(value, np.ndarray):

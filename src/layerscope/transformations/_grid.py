@@ -151,6 +151,11 @@ class Transformations(Sequence[AbstractTransformation]):
         """Whether all are functions of the user's, which know themselves what their inputs are."""
         return all(isinstance(item, Custom | Draw | Identity) for item in self.items)
 
+    @property
+    def ours(self) -> bool:
+        """Whether none is code of the user's, so that inputs may be transformed on any device."""
+        return not any(map(_is_foreign, self.items))
+
     # --- layers ------------------------------------------------------------------------------------------------------------------
 
     def align(self, values: Any, frame: Frame) -> Any | None:
