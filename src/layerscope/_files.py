@@ -7,7 +7,7 @@ import os
 import tempfile
 import tokenize
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,17 +22,22 @@ INDEX = "index.json"
 KINDS = "biuf"
 
 
-def write(path: str | os.PathLike[str], index: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Path:
-    """Write a file, whole or not at all: it is written beside its place and moved there at the end."""
+def write(path: str | os.PathLike[str], index: Mapping[str, Any], arrays: Iterable[tuple[str, NDArray[Any]]]) -> Path:
+    """Write a file, whole or not at all: it is written beside its place and moved there at the end.
+
+    Arrays come by name, one after the other, and need not be in memory together.
+    **Raises:** `FileFormatError` for arrays of anything but numbers.
+    """
     target = Path(path)
-    for name, array in arrays.items():
-        if array.dtype.kind not in KINDS:
-            raise FileFormatError(f"save: {name} holds {array.dtype} values. Only numbers are written, never objects.")
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(INDEX, json.dumps({"layerscope_file": VERSION, **index}, indent=1))
-            for name, array in arrays.items():
+            for name, array in arrays:
+                if array.dtype.kind not in KINDS:
+                    raise FileFormatError(
+                        f"save: {name} holds {array.dtype} values. Only numbers are written, never objects."
+                    )
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                     npy.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
         mask = os.umask(0)  # the mode any new file would have; temporary ones are for their owner alone

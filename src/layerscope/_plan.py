@@ -10,6 +10,7 @@ from ._choices import Choices
 from ._road import Road, opened
 from ._room import in_mib
 from ._site import Site
+from ._walk import expected_of
 from .feed import Batch, Feed
 from .inventory import Layer, Selection
 from .measures import AbstractMeasure
@@ -155,7 +156,8 @@ def _nbytes(values: Mapping[AbstractTally[Any], Any], layer: Layer, samples: flo
     """Bytes of the tallies of a site in the end, where every state is another one."""
     total = 0.0
     for tally, value in values.items():
-        if tally.expected_nbytes(layer.shape[1:], layer.axes.among(len(layer.shape)), versions) is not None:
+        _, grows = expected_of([tally], layer, versions)
+        if not grows:
             total += tally.nbytes(value)
         elif isinstance(tally, StateTable):
             total += samples * math.prod(layer.positions) * versions * (8 * -(-layer.units // 64) + 56)

@@ -172,31 +172,33 @@ class Results(Mapping[str, View]):
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to one file, from which `ls.load` computes the same numbers."""
-        index, arrays = self._contents("")
-        return _files.write(path, index, arrays)
+        return _files.write(path, self._index(), self._arrays(""))
 
-    def _contents(self, prefix: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        arrays: dict[str, NDArray[Any]] = {}
-        sites: list[dict[str, Any]] = []
-        for k, layer in enumerate(self.layers):
-            recipes: list[dict[str, Any]] = []
-            for j, (tally, value) in enumerate(self.values_by_site.get(layer.site, {}).items()):
-                recipes.append(recipe_to_json(tally, tallies))
-                for name, array in tally.to_arrays(value).items():
-                    arrays[f"{prefix}{k}.{j}.{name}"] = array
-            sites.append({"layer": layer_to_json(layer), "tallies": recipes})
+    def _index(self) -> dict[str, Any]:
+        """All that is no array."""
         known = [m for m in self.measures if getattr(measures, type(m).__name__, None) is type(m)]
-        index: dict[str, Any] = {
-            "sites": sites,
+        return {
+            "sites": [
+                {
+                    "layer": layer_to_json(layer),
+                    "tallies": [recipe_to_json(t, tallies) for t in self.values_by_site.get(layer.site, {})],
+                }
+                for layer in self.layers
+            ],
             "measures": [recipe_to_json(m, measures) for m in known],
             "manifest": self.manifest,
             "task": {f.name: getattr(self.task, f.name) for f in fields(Task)},
-            "references": {},
+            "references": {name: results._index() for name, results in self.references.items()},
         }
+
+    def _arrays(self, prefix: str) -> Iterator[tuple[str, NDArray[Any]]]:
+        """All arrays by name, site by site: those of one site at a time need be in memory."""
+        for k, layer in enumerate(self.layers):
+            for j, (tally, value) in enumerate(self.values_by_site.get(layer.site, {}).items()):
+                for name, array in tally.to_arrays(value).items():
+                    yield f"{prefix}{k}.{j}.{name}", array
         for name, results in self.references.items():
-            index["references"][name], more = results._contents(f"{prefix}{name}.")
-            arrays |= more
-        return index, arrays
+            yield from results._arrays(f"{prefix}{name}.")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Results":

@@ -51,11 +51,11 @@ class Shelf(MutableMapping[Site, Tallied]):
             self._folder = Path(tempfile.mkdtemp(prefix="layerscope-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         path = self._folder / f"{[*self._values].index(site)}.lscope"
-        arrays = {
-            f"{k}.{name}": array
+        arrays = (
+            (f"{k}.{name}", array)
             for k, (tally, value) in enumerate(values.items())
             for name, array in tally.to_arrays(value).items()
-        }
+        )
         self._values[site] = _Away(_files.write(path, {}, arrays), tuple(values))
 
     def __getitem__(self, site: Site) -> Tallied:

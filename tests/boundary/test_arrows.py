@@ -46,7 +46,7 @@ ARROWS["_road"] = {
     *("_errors", "_site", "_choices", "_inputs", "_room", "_walk", "measures", "feed", "inventory", "probes"),
     *("_shuffled", "_task", "_results"),
 }
-ARROWS["_plan"] = {"_choices", "_road", "_room", "_site", "feed", "inventory", "measures", "tallies"}
+ARROWS["_plan"] = {"_choices", "_road", "_room", "_site", "_walk", "feed", "inventory", "measures", "tallies"}
 ARROWS["_walk"] = {
     "_errors",
     "_site",

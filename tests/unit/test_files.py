@@ -16,7 +16,7 @@ ARRAYS = {"a.b": np.arange(6).reshape(2, 3), "empty": np.empty((0, 4)), "flags":
 
 
 def test_a_file_gives_back_what_it_was_given(tmp_path: Path) -> None:
-    path = _files.write(tmp_path / "x.lscope", {"answer": 42}, ARRAYS)
+    path = _files.write(tmp_path / "x.lscope", {"answer": 42}, ARRAYS.items())
     index, arrays = _files.read(path)
     assert index["answer"] == 42
     assert arrays.keys() == ARRAYS.keys()
@@ -28,20 +28,20 @@ def test_a_file_gives_back_what_it_was_given(tmp_path: Path) -> None:
 
 def test_a_file_has_the_mode_of_any_other(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("x")
-    path = _files.write(tmp_path / "x.lscope", {}, {})
+    path = _files.write(tmp_path / "x.lscope", {}, ())
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_objects_are_never_written(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="Only numbers"):
-        _files.write(tmp_path / "x", {}, {"o": np.array([object()])})
+        _files.write(tmp_path / "x", {}, [("o", np.array([object()]))])
     assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = _files.write(tmp_path / "x", {"n": 1}, {})
+    path = _files.write(tmp_path / "x", {"n": 1}, ())
     with pytest.raises(TypeError):
-        _files.write(path, {"n": object()}, {})
+        _files.write(path, {"n": object()}, ())
     assert _files.read(path)[0]["n"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
