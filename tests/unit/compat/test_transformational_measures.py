@@ -234,6 +234,20 @@ def test_an_inverse_that_changes_the_shape_is_refused() -> None:
         tm.SameEquivariance(iterator).compute()
 
 
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch hands layers over one by one wherever they are")
+def test_an_inverse_of_ones_own_cannot_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator, where what is measured is part of the program; our own data sets are taken back inside it."""
+    from layerscope.probes.keras import engine
+
+    net, dataset = network(), digits()
+    on_host = tm.SameEquivariance(tm.Iterator(tm.Model(model_keras=net), dataset)).compute()
+    monkeypatch.setattr(type(engine()), "on_host", lambda _: False)
+    inside = tm.SameEquivariance(tm.Iterator(tm.Model(model_keras=net), dataset)).compute()
+    np.testing.assert_allclose(inside[0], on_host[0], rtol=1e-4)
+    with pytest.raises(DataError, match="Run it on the CPU for same-equivariance"):
+        tm.SameEquivariance(tm.Iterator(tm.Model(model_keras=net), Rolled(dataset.images))).compute()
+
+
 class Flat(Rolled):
     def get_matrix(self, rows: Sequence[int], columns: Sequence[int]) -> Any:
         return np.zeros((len(rows) * len(columns), *self.get_data_shape()), "float32")
