@@ -48,10 +48,26 @@ def test_the_first_thing_said_is_that_wide_layers_cannot_be_measured(output: tup
     assert html.index("too wide") < html.index('id="words"')
 
 
+def test_turning_tells_the_twin_that_learned_turned_digits_apart(output: tuple[Path, str]) -> None:
+    folder, said = output
+    results = ls.load(folder / "report-turned.lscope")
+    ratio = ls.measures.NormalizedVariance()
+    twin = results.references["a twin trained on turned digits"]
+    plain, invariant = float(results["pred"].reading(ratio)), float(twin["pred"].reading(ratio))
+    assert invariant < 0.4 < 0.9 < plain
+    assert results.accuracy is not None
+    assert twin.accuracy is not None
+    assert float(results.accuracy) < 0.5 < 0.9 < float(twin.accuracy)
+    assert "Rotating the input moves pred, the last layer that was read" in " ".join(said.split())
+    assert "What LeNet-5 makes of digits that are turned" in (folder / "report-turned.html").read_text(encoding="utf-8")
+
+
 def test_it_says_where_the_report_is_and_what_comes_next(output: tuple[Path, str]) -> None:
     folder, said = output
     for line in (
         f"The report is {folder / 'report.html'}",
+        f"The report is {folder / 'report-turned.html'}",
+        "ls.transformations.rotations(16)",
         "report.lscope",
         "ls.examine(model, data)",
         "What to distrust",
@@ -72,12 +88,13 @@ def test_equal_seeds_give_equal_numbers_and_others_do_not() -> None:
 
     torch.manual_seed(1)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    first = run(epochs=1, seed=3, progress=False)
+    first, turned = run(epochs=1, seed=3, progress=False)
     assert torch.equal(torch.get_rng_state(), state), "the user's random state is put back"
     assert torch.get_num_threads() == threads
     torch.manual_seed(2)
-    second, other = run(epochs=1, seed=3, progress=False), run(epochs=1, seed=4, progress=False)
+    (second, again), (other, _) = run(epochs=1, seed=3, progress=False), run(epochs=1, seed=4, progress=False)
     assert first.table.equals(second.table)
+    assert turned.table.equals(again.table)
     assert not first.table.equals(other.table)
 
 

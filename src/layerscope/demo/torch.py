@@ -50,8 +50,11 @@ def trained(
     seed: int,
     bar: Callable[[Iterable[Any]], Any],
     batch_size: int = 50,
+    turning: bool = False,
 ) -> LeNet5:
     """A LeNet-5 trained on images (N, 1, 28, 28) and labels (N,); `bar` wraps the epochs and shows how far they are.
+
+    With `epochs` 0 it is as it was made. With `turning` every image is turned by any angle, another one each time it comes.
 
     Equal seeds give equal networks: one thread adds in one order, whatever the machine.  (It is no slower, as the batches are small, and
     on a busy machine many times faster.)  torch's random state and number of threads are put back.
@@ -59,7 +62,7 @@ def trained(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _trained(images, labels, epochs, seed, bar, batch_size)
+        return _trained(images, labels, epochs, seed, bar, batch_size, turning)
     finally:
         torch.set_num_threads(threads)
 
@@ -71,6 +74,7 @@ def _trained(
     seed: int,
     bar: Callable[[Iterable[Any]], Any],
     batch_size: int,
+    turning: bool,
 ) -> LeNet5:
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     with torch.random.fork_rng(devices=[]):
@@ -85,9 +89,18 @@ def _trained(
                 if len(chosen) < 2:
                     continue  # batch normalisation needs two samples
                 optimizer.zero_grad()
-                logits = model(x[chosen])
+                logits = model(turned(x[chosen]) if turning else x[chosen])
                 nn.functional.cross_entropy(logits, y[chosen]).backward()
                 optimizer.step()
                 correct += int((logits.argmax(1) == y[chosen]).sum())
             epochs_shown.set_postfix_str(f"training accuracy {correct / len(x):.1%}")
     return model.eval()
+
+
+def turned(x: torch.Tensor) -> torch.Tensor:
+    """Images (N, 1, rows, columns), each turned by an angle of its own, drawn at random."""
+    angle = torch.rand(len(x)) * 2 * torch.pi
+    c, s, zero = angle.cos(), angle.sin(), 0 * angle
+    matrix = torch.stack([torch.stack([c, -s, zero], -1), torch.stack([s, c, zero], -1)], 1)
+    places = nn.functional.affine_grid(matrix, list(x.shape), align_corners=False)
+    return nn.functional.grid_sample(x, places, align_corners=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .._results import Results
 from ._facts import Facts
 from ._look import Look, axes, figure, inches
-from ._movement import legend_words
+from ._movement import OURS, legend_words, styles
 from ._movement_facts import Movement
 from ._names import plain, shorten
 from ._picture import Picture
@@ -20,7 +20,7 @@ Z = 1.959964
 
 def draw_accuracy(facts: Facts, look: Look) -> "Figure":
     """A dot in its 95 % interval for every transformation in order, the untransformed one ringed; reference networks beside."""
-    return accuracy_of({"this network": facts.results, **facts.movement.networks}, facts.movement, look)
+    return accuracy_of({OURS: facts.results, **facts.movement.networks}, facts.movement, look)
 
 
 def accuracy_of(networks: Mapping[str, Results], movement: Movement, look: Look) -> "Figure":
@@ -29,7 +29,7 @@ def accuracy_of(networks: Mapping[str, Results], movement: Movement, look: Look)
 
     ink, first = look.ink, next(iter(networks.values()))
     shown = {name: r for name, r in networks.items() if len(r.task.columns) == movement.count}
-    handles: list[Any] = []
+    handles, of = list[Any](), styles([*shown], look)
     head = 0.12 + 0.178 * len(shown)
     share = first.task.kind == "accuracy"
     labels, common = short_labels(movement.transformations)
@@ -40,7 +40,7 @@ def accuracy_of(networks: Mapping[str, Results], movement: Movement, look: Look)
     k = movement.untransformed
     for number, (name, results) in enumerate(shown.items()):
         grey = name == "untrained"
-        colour, marker = (ink["muted"], "^") if grey else look.series(number)
+        colour, marker, _ = of[name]
         x, y = range(movement.count), [float(r) for r in results.task.by_transformation]
         ax.plot(x, y, color=colour, linewidth=1.3, linestyle="--" if grey else "-", zorder=2, alpha=0.75)
         ax.plot(x, y, marker, color=colour, markersize=5, zorder=4, clip_on=False)

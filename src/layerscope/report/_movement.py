@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 LABEL = {False: "movement when transformed ÷ movement between samples", True: "movement ratio"}
 """What the axis shows, on a wide and on a narrow picture."""
+SERIES_OF = (0, 1, 2, 4, 5)
+"""The series that networks take; the fourth is that of the transformations taken back."""
+OURS = "this network"
 
 
 def draw_movement(facts: Facts, look: Look) -> "Figure":
@@ -40,9 +43,10 @@ def draw_movement(facts: Facts, look: Look) -> "Figure":
     ax.text(
         1, -0.05, "1: as far as swapping the sample", color=look.ink["text"], fontsize=8.5, ha="center", va="bottom"
     )
-    for k, (_, readings) in enumerate(movement.references.items()):
+    of = styles([OURS, *movement.references], look)
+    for name, readings in movement.references.items():
         found = [readings.get(site.layer.site, Reading(NAN)) for site in movement.sites]
-        _profile(ax, rows, found, _style(movement, k, look), look)
+        _profile(ax, rows, found, of[name], look)
     if movement.back is not None:
         found = [site.back or Reading(NAN) for site in movement.sites]
         _profile(ax, rows, found, (look.ink["c4"], "D", ":"), look, hollow=True)
@@ -83,13 +87,13 @@ def _largest(movement: Movement) -> float:
     return max([1.0, *limits])
 
 
-def _style(movement: Movement, k: int, look: Look) -> tuple[str, str, str]:
-    """Colour, marker and line of the k-th reference: grey triangles for the untrained, the other series for networks with a name."""
-    names = [*movement.references]
-    if names[k] == "untrained":
-        return look.ink["muted"], "^", "--"
+def styles(names: Sequence[str], look: Look) -> dict[str, tuple[str, str, Any]]:
+    """Colour, marker and line of every network, the same in every picture: grey and dashed for the untrained, a series of its own for any other."""
     others = [name for name in names if name != "untrained"]
-    return (*look.series((1, 2, 4, 5)[others.index(names[k]) % 4]), "-")
+    found: dict[str, tuple[str, str, Any]] = {
+        name: (*look.series(SERIES_OF[k % len(SERIES_OF)]), "-") for k, name in enumerate(others)
+    }
+    return {name: found.get(name, (look.ink["muted"], "^", "--")) for name in names}
 
 
 def _profile(
@@ -146,9 +150,10 @@ def _legend(movement: Movement, look: Look) -> list[Any]:
         )
 
     room = 3.0
-    handles = [mark((*look.series(0), "-"), legend_words("this network", movement.results, room))]
-    for k, (name, other) in enumerate(movement.networks.items()):
-        handles.append(mark(_style(movement, k, look), legend_words(name, other, room)))
+    handles = [mark((*look.series(0), "-"), legend_words(OURS, movement.results, room))]
+    of = styles([OURS, *movement.networks], look)
+    for name, other in movement.networks.items():
+        handles.append(mark(of[name], legend_words(name, other, room)))
     if movement.back is not None:
         handles.append(mark((look.ink["c4"], "D", ":"), "transformations taken back in the layer", hollow=True))
     if any(site.apart for site in movement.sites):

@@ -1,14 +1,14 @@
 """Picture of several networks in one: how far their layers move with the transformations, from the input to the last layer."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._reading import NAN
 from .._results import Results
 from ._axis import from_zero
 from ._look import Look, axes, figure
-from ._movement import LABEL, legend_words
+from ._movement import LABEL, legend_words, styles
 from ._movement_facts import Movement, movement_of
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ def draw_several(networks: Mapping[str, Results], look: Look) -> "Figure":
     fig = figure(look, head + 3.2 + 0.6)
     ax = axes(fig, look, 0.62, 0.25, head + 0.1, 0.52)
     ax.spines["left"].set_visible(True)
-    handles = [
-        _line(ax, name, moved[name], style, look) for name, style in zip(moved, styles([*moved], look), strict=True)
-    ]
+    handles = [_line(ax, name, moved[name], style, look) for name, style in styles([*moved], look).items()]
     top = max(
         [1.0, *(x for m in moved.values() for s in m.sites for x in (float(s.ratio), s.ratio.high) if math.isfinite(x))]
     )
@@ -45,15 +43,6 @@ def draw_several(networks: Mapping[str, Results], look: Look) -> "Figure":
         borderaxespad=0.1, borderpad=0.1, handlelength=2.2, columnspacing=1.6, labelspacing=0.35,
     )  # fmt: skip
     return fig
-
-
-def styles(names: Sequence[str], look: Look) -> list[tuple[str, str, Any]]:
-    """Colour, marker and line of every network: grey and dashed for the untrained, a series of its own for any other."""
-    others = [name for name in names if name != "untrained"]
-    return [
-        (look.ink["muted"], "^", "--") if name == "untrained" else (*look.series(others.index(name)), "-")
-        for name in names
-    ]
 
 
 def _line(ax: Any, name: str, movement: Movement, style: tuple[str, str, Any], look: Look) -> Any:
