@@ -127,6 +127,44 @@ def test_the_plug_in_is_scipys() -> None:
         assert entropy(counts) == pytest.approx(float(scipy.stats.entropy(counts, base=2)), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("counts", "chao1", "good", "renyi"),
+    [
+        (LONG, 14.333333333333334, 0.84375, (3.2078162226786793, 2.573735245297902, 2.328962666000431)),
+        (SHORT, 4.5, 0.75, (1.8735035908796478, 1.540568381362703, 1.3952733171855252)),
+        ([7, 1, 1, 1, 2, 2, 9], 8.0, 0.8695652173913043, (2.517075951189559, 1.907572559715232, 1.7396252409237156)),
+    ],
+)
+def test_what_scikit_bio_has(counts: list[int], chao1: float, good: float, renyi: tuple[float, ...]) -> None:
+    """scikit-bio 0.7.4: `chao1` (bias-corrected, and without the factor (N − 1)/N of Chao & Jost), `goods_coverage`, `renyi`."""
+    n, states = np.array(counts), len(counts)
+    total = int(n.sum())
+    columns = Columns(*(x.astype(float) for x in (n, n, n, np.ones_like(n))), samples=total)
+    for richness in (2 ** entropy(counts, 0, "chao-wang-jost"), columns.richness):
+        assert states + (richness - states) * total / (total - 1) == pytest.approx(chao1, rel=1e-12)
+    assert columns.coverage == pytest.approx(good, abs=1e-14)
+    for order, bits in zip((0.5, 2, 3), renyi, strict=True):
+        assert entropy(counts, order) == pytest.approx(bits, abs=1e-13)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_whole_orders_estimate_their_sum_of_powers_without_bias(order: int) -> None:
+    """Exactly, over all 3^6 outcomes of six rows from three states; where nothing coincides the estimate of Σ p^q is 0."""
+    p = np.array([0.6, 0.3, 0.1])
+    mean = plain = 0.0
+    for outcome in itertools.product(range(3), repeat=6):
+        counts, chance = np.bincount(outcome, minlength=3), float(np.prod(p[list(outcome)]))
+        if counts.max() >= order:
+            kept = np.where(counts >= order, counts, 0)
+            falling = sum(math.perm(int(k), order) for k in kept) / math.perm(6, order)
+            bits = entropy(counts, order, "chao-wang-jost")
+            assert math.isnan(bits) or 2 ** ((1 - order) * bits) == pytest.approx(falling, rel=1e-10)
+            mean += chance * falling
+        plain += chance * 2 ** ((1 - order) * entropy(counts, order))
+    assert mean == pytest.approx(float((p**order).sum()), rel=1e-10)
+    assert plain > 1.05 * mean, "the canary: the plain count is not unbiased"
+
+
 def test_orders_of_one_estimator_meet() -> None:
     for step in (1e-4, -1e-4):
         assert entropy(LONG, 1 + step, "chao-wang-jost") == pytest.approx(entropy(LONG, 1, "chao-wang-jost"), abs=1e-3)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from .._reading import Reading
 from .._states import unpack_states
-from ..kernels import unit_counts
 from ..tallies import StateCounts, StateTable
 from ._abstract import AbstractMeasure
 from ._entropy import notes_on
@@ -90,9 +89,7 @@ class AlwaysOnUnits(AbstractMeasure[StateCounts]):
         return StateTable()
 
     def compute(self, value: StateCounts) -> Reading:
-        check_observed(value)
-        records = value.records()
-        on = np.flatnonzero(unit_counts(records.states, records.n, value.units) == value.observations)
+        on = np.flatnonzero(rates_of(value) == 1)
         return _reading(value, float(len(on)), f"of {value.units} units", tuple(on.tolist()))
 
 

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import layerscope as ls
 from benchmarks.sketch import PROMISED, STREAMS, Stream, counted, errors_of, factor, power_law
 from layerscope._errors import DataError, FileFormatError, MergeError, SiteError
 from layerscope._site import Chunk, Samples, Site
@@ -26,6 +28,7 @@ from layerscope.measures import (
 from layerscope.tallies import SketchCounts, StateCounts, StateSketch, StateTable, sketched
 from layerscope.tallies import _sketch as module
 from layerscope.testing import check_tally
+from tests.conftest import require
 
 SITE, K = Site("layer"), 1024
 SMALL = StateSketch(K)
@@ -250,3 +253,36 @@ def test_what_needs_every_state_is_refused_in_words(large: Any) -> None:
     assert sketched(StateTable("sample"), 2048) == StateSketch(2048, "sample")
     assert StateSketch().covers(StateTable())
     assert not StateSketch().covers(StateTable("sample"))
+
+
+@pytest.mark.torch
+def test_examine_with_a_sketch(tmp_path: Path) -> None:
+    """One layer has more states than fit and says so, another has not and reads as without; through files and shards."""
+    torch = require("torch")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(12, 24), torch.nn.ReLU(), torch.nn.Linear(24, 5), torch.nn.ReLU())
+    data = np.random.default_rng(0).normal(size=(6000, 12)).astype(np.float32)
+    whole, sketch = ls.examine(model, data), ls.examine(model, data, sketch=K)
+    assert str(sketch["3"].entropy(estimator="c2")) == str(whole["3"].entropy(estimator="c2"))
+    assert str(sketch["3"].trust()) == str(whole["3"].trust())
+    assert len(whole["1"].counts()) > 2 * K
+    reading, true = sketch["1"].entropy(), float(whole["1"].entropy())
+    assert "from a sketch of 1,024 states" in reading.note
+    assert float(reading) == pytest.approx(true, abs=0.3)
+    assert float(reading) != true
+    assert sketch["1"].state_count == 6000
+    assert sketch["1"].always_on_units().items == whole["1"].always_on_units().items
+    np.testing.assert_array_equal(sketch["1"].firing_rates().value, whole["1"].firing_rates().value)
+    for refused in (sketch["1"].counts, sketch["1"].state_ids, sketch["1"].trust, lambda: sketch["1"].states.top(3)):
+        with pytest.raises(SiteError, match="holds only the frequent ones and a sample"):
+            str(refused())
+    line = sketch.table.query("layer == '1' and measure == 'equal units'").iloc[0]
+    assert math.isnan(float(line["value"]))
+    assert "examine without sketch=" in str(line["note"])
+    again = ls.load(sketch.save(tmp_path / "sketch.lscope"))
+    assert float(again["1"].entropy(estimator="c2")) == float(sketch["1"].entropy(estimator="c2"))
+    parts = [ls.examine(model, data, sketch=K, shard=(k, 2), batch_size=500) for k in range(2)]
+    merged = parts[0].merge(parts[1])
+    assert float(merged["1"].entropy()) == pytest.approx(true, abs=0.3)
+    assert str(merged["3"].entropy()) == str(whole["3"].entropy())
+    assert "from a sketch of" in sketch.to_html()
