@@ -168,6 +168,7 @@ class Walk:
         if not recipes or not self.active:
             return None
         walk = Walk(self.probe, self.listed, [*dict.fromkeys(recipes)], plain, self.finite, self.room, scored=False)
+        walk.layers = self.layers  # the same object: a probe keeps the program it made for these
         for site in walk.active - self.active:
             walk.defer(site)
         return walk
