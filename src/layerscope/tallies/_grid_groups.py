@@ -4,6 +4,7 @@ From the groups come intervals (leaving out one by one) and, together with the f
 smaller experiment.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -110,9 +111,13 @@ def strides_of(T: int) -> tuple[int, ...]:
 
 def picked_of(D: int, inside: NDArray[np.bool_] | None) -> NDArray[np.int64]:
     """The values of D whose sums are kept by group: evenly spaced over those that count."""
-    chosen = np.arange(D) if inside is None else np.flatnonzero(inside)
-    places = np.rint(np.linspace(0, len(chosen) - 1, min(PICKED, len(chosen))))
-    return chosen[np.unique(places.astype(np.int64))]
+    return _evenly(D) if inside is None else (chosen := np.flatnonzero(inside))[_evenly(len(chosen))]
+
+
+@functools.lru_cache(maxsize=256)
+def _evenly(n: int) -> NDArray[np.int64]:
+    """At most `PICKED` numbers below n, evenly spaced."""
+    return np.unique(np.rint(np.linspace(0, n - 1, min(PICKED, n))).astype(np.int64))
 
 
 def groups_of(samples: Samples) -> NDArray[np.int64]:
