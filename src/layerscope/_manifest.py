@@ -1,5 +1,6 @@
 """How results were made, and the file from which an interrupted run goes on."""
 
+import functools
 import hashlib
 import os
 import time
@@ -41,7 +42,7 @@ class Making:
 
     def manifest(self, walk: Walk, seconds: float) -> dict[str, Any]:
         return {
-            "layerscope": version("layerscope"),
+            "layerscope": _version(),
             **walk.probe.facts(),
             "batch_size": self.feed.batch_size,
             "asked": self.asked,
@@ -105,3 +106,9 @@ def _digest(batch: Batch) -> str:
         if hasattr(value, "shape"):
             digest.update(np.ascontiguousarray(to_numpy(value)).tobytes())
     return digest.hexdigest()
+
+
+@functools.cache
+def _version() -> str:
+    """The version of this package; looking it up takes longer than a small forward."""
+    return version("layerscope")
