@@ -79,7 +79,7 @@ class StateTable(AbstractTally[StateCounts]):
             nan, inf = nonfinite(x, a.dtype)
             value.nan, value.inf = value.nan + nan, value.inf + inf
         if m:
-            self._count_samples(value, strata, np.full(count * versions, m // versions))
+            self._count_even(value, strata, count * versions, m // versions)
         return value
 
     def _table(self, value: StateCounts, units: int, threshold: float) -> Table:
@@ -168,6 +168,16 @@ class StateTable(AbstractTally[StateCounts]):
         np.add.at(squares, which, np.square(sizes[some]))  # a weighted bincount would count in float64
         for one, *more in zip(each.tolist(), samples.tolist(), squares.tolist(), strict=True):
             value.by_stratum[one] = added(value.by_stratum.get(one), (more[0], more[1]))
+
+    @staticmethod
+    def _count_even(value: StateCounts, strata: NDArray[np.int64] | None, samples: int, rows: int) -> None:
+        """The same where all have as many rows: this is asked at every layer for every batch."""
+        value.samples += samples
+        value.square_rows += samples * rows * rows
+        if strata is not None:
+            each, count = np.unique(strata, return_counts=True)
+            for one, some in zip(each.tolist(), count.tolist(), strict=True):
+                value.by_stratum[one] = added(value.by_stratum.get(one), (some, some * rows * rows))
 
     @staticmethod
     def _count_nonfinite(value: StateCounts, chunk: Chunk) -> None:
