@@ -310,6 +310,51 @@ def test_inputs_that_are_no_images_have_no_features() -> None:
     assert tm.Variance(iterator).compute().of_input > 0
 
 
+def test_layers_may_be_called_like_classes() -> None:
+    """A name means its layer alone, whatever class bears it too."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((SIDE, SIDE, 1))
+    rows = layers.Dense(3, name="rows")(layers.Reshape((SIDE, SIDE), name="Dense")(inputs))
+    net = keras.Model(inputs, layers.Dense(2, name="Reshape")(layers.Flatten(name="Conv2D")(rows)))
+    found = tm.Variance(tm.Iterator(tm.Model(model_keras=net), digits()))
+    found.compute()
+    assert found.names == ["Dense", "rows", "Conv2D", "Reshape"]
+    assert [len(values) for values in found.variance_layers_activations] == [144, 36, 36, 2]
+    assert found.variance_layers[1] == pytest.approx(found.variance_layers[2])
+    structure = found.iterator.get_model().get_model_structure()
+    assert [layer.number_features for layer in structure.layers] == [SIDE, 3, 36, 2]
+
+
+class Steady(tm.DataSet):
+    """The same digits in every column, which nobody can take back."""
+
+    images = digits().images
+
+    def get_data_shape(self) -> tuple[int, ...]:
+        return self.images.shape[1:]
+
+    def get_height(self) -> int:
+        return len(self.images)
+
+    def get_width(self) -> int:
+        return 3
+
+    def get_matrix(self, rows: Sequence[int], columns: Sequence[int]) -> Any:
+        return np.stack([self.images[list(rows)]] * len(columns), axis=1)
+
+    def transpose(self) -> None: ...
+
+    def is_transpose(self) -> bool:
+        return False
+
+
+def test_same_equivariance_asks_for_transformations() -> None:
+    iterator = tm.Iterator(tm.Model(model_keras=network()), Steady())
+    np.testing.assert_allclose(tm.Variance(iterator).compute()[0], 0, atol=1e-12)
+    with pytest.raises(DataError, match="Steady: it cannot take its columns back"):
+        tm.SameEquivariance(iterator).compute()
+
+
 def test_infinite_activations_are_no_number() -> None:
     net = keras.Sequential([keras.Input((SIDE, SIDE, 1)), layers.Rescaling(1e38), layers.Rescaling(10.0)])
     iterator = tm.Iterator(tm.Model(model_keras=net), digits())

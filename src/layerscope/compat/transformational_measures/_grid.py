@@ -1,7 +1,7 @@
 """A matrix of inputs as the grid that `ls.examine` walks once: its rows are samples, its columns transformations."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +75,12 @@ class Column(AbstractTransformation):
             ) from error
 
     def _taken_back(self, image: NDArray[Any]) -> NDArray[Any]:
-        given = cast(TransformationsDataSet, self.dataset).apply_inverse_transformation(image, self.number)
-        back = to_numpy(given)
+        if not isinstance(self.dataset, TransformationsDataSet):
+            raise DataError(
+                f"{type(self.dataset).__name__}: it cannot take its columns back, which same-equivariance asks for. Derive it from "
+                "TransformationsDataSet and define apply_inverse_transformation."
+            )
+        back = to_numpy(self.dataset.apply_inverse_transformation(image, self.number))
         if back.shape != image.shape:
             raise DataError(
                 f"{type(self.dataset).__name__}: apply_inverse_transformation made shape {back.shape} of a tensor {image.shape}. Layers are "
@@ -130,12 +134,15 @@ def walked(
     labels: Any = iterator.dataset.get_labels()
     places = np.stack([np.arange(samples), np.zeros(samples, np.int64)], axis=1)
     data = Data(places, label=False if labels is None else np.asarray(labels), preprocess=matrix)
+    # by site, as a name may also be that of a class
+    axes: Any = {layer.site: layer.axes for layer in layers}
+    thresholds: Any = dict.fromkeys(axes, 0.0)  # which variances do not ask for
     return examine(
         iterator.get_model().model_keras,
         data,
         layers=[layer.site for layer in layers],
-        thresholds={str(layer.site): 0.0 for layer in layers},  # which variances do not ask for
-        axes={str(layer.site): layer.axes for layer in layers},
+        thresholds=thresholds,
+        axes=axes,
         transformations=matrix.transformations,
         measures=measures,
         batch_size=DEFAULT if height is None or width is None else height * width,
