@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from layerscope import Results
 from layerscope.report import page
 from tests.conftest import require_program
+from tests.unit.report.labelled import labelled, telling
 from tests.unit.report.made import EVIL, narrow, results_of, usual, wide
+from tests.unit.report.moved import INPUT, moved_of, moving, turned
 
 CHROMIUM = require_program("chromium")
 pytestmark = pytest.mark.browser
@@ -39,7 +41,25 @@ def deep() -> Results:
     return results_of(values, untrained=values)
 
 
+def moved() -> Results:
+    """Forty layers that move with the transformations, some without a ratio, some carried by a few values, beside two other networks."""
+    values = {
+        f"encoder.layer.{k // 5}.block.part_{k % 5}": moving(0.1 + (k % 7) / 3, samples=40, seed=k) for k in range(40)
+    }
+    for k, v in enumerate(values.values()):
+        v[..., 0] *= (1.0, 0.0, 0.001)[k % 3]
+    return moved_of({INPUT: moving(1.4, samples=40), **values}, references={"untrained": values, "W" * 80: values})
+
+
 PAGES: dict[str, Results] = {
+    "turned": turned(references={"untrained": {"fc": moving(1.1, maps=6)}}),
+    "moved": moved(),
+    "evil moved": moved_of(
+        {EVIL: moving(0.5), "W" * 300: moving(0.7)}, names=[EVIL, "W" * 200, "b", "c"], unreached=[LONG.format(0)]
+    ),
+    "labelled": labelled(
+        {LONG.format(0): telling(1.0), "w": wide(samples=100), **{f"l{k}": telling(k / 9) for k in range(9)}}
+    ),
     "usual": usual(untrained={"conv_1": narrow(seed=3), "conv_2": wide(seed=3)}),
     "long names": results_of(
         {LONG.format(k): (narrow, wide)[k % 2](samples=60, seed=k) for k in range(6)}, note="x" * 300

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._results import Results
 from ._facts import Facts
-from ._look import Look, axes, figure, inches
+from ._look import Look, axes, figure, fitted, inches
 from ._movement import OURS, legend_words, styles
 from ._movement_facts import Movement
 from ._names import plain, shorten
@@ -33,6 +33,10 @@ def accuracy_of(networks: Mapping[str, Results], movement: Movement, look: Look)
     head = 0.12 + 0.178 * len(shown)
     share = first.task.kind == "accuracy"
     labels, common = short_labels(movement.transformations)
+    labels, common = (
+        [fitted(label, 0.76 if look.narrow else 1.0, 8.5) for label in labels],
+        fitted(common, 1.2, 9.5) if common else "",
+    )
     tilted = max(inches(label, 8.5) for label in labels) > 0.75
     fig = figure(look, head + 2.3 + (1.15 if tilted else 0.62))
     ax = axes(fig, look, 0.8, 0.25, head + 0.08, 1.05 if tilted else 0.55)

@@ -40,9 +40,7 @@ def draw_movement(facts: Facts, look: Look) -> "Figure":
     ax = axes(fig, look, rows.left, rows.right, head + 0.05, 0.52)
     from_zero(ax, _largest(movement), LABEL[look.narrow], look)
     ax.plot([1, 1], [0, rows.height], color=look.ink["ceiling"], linewidth=1.1, zorder=1)
-    ax.text(
-        1, -0.05, "1: as far as swapping the sample", color=look.ink["text"], fontsize=8.5, ha="center", va="bottom"
-    )
+    _name_the_line(ax, look)
     of = styles([OURS, *movement.references], look)
     for name, readings in movement.references.items():
         found = [readings.get(site.layer.site, Reading(NAN)) for site in movement.sites]
@@ -77,6 +75,17 @@ def draw_movement(facts: Facts, look: Look) -> "Figure":
         borderaxespad=0.1, borderpad=0.1, handlelength=2.2, columnspacing=1.6, labelspacing=0.35,
     )  # fmt: skip
     return fig
+
+
+def _name_the_line(ax: Any, look: Look) -> None:
+    """What the line at 1 means, above it, as near as the edges of the picture allow."""
+    words = "1: as far as swapping the sample"
+    half, at = inches(words, 8.5) / 2 + 0.05, ax.transData.transform((1, 0))[0] / ax.figure.dpi
+    moved = min(max(at, half), look.width - half) - at
+    ax.annotate(
+        words, (1, 0), xytext=(72 * moved, 4), textcoords="offset points", color=look.ink["text"], fontsize=8.5, ha="center", va="bottom",
+        annotation_clip=False,
+    )  # fmt: skip
 
 
 def _largest(movement: Movement) -> float:
