@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def laws(samples: int) -> list[Setting]:
 
 def curves(sets: int, samples: Sequence[int] = SAMPLES, seed: int = 0) -> list[Curves]:
     found: list[Curves] = []
-    for law in range(len(laws(1))):
+    for law, named in enumerate(laws(1)):
         means, covered = np.zeros((len(NAMES) + 2, len(samples))), np.zeros(len(samples))
         for j, count in enumerate(samples):
             setting, rng = laws(count)[law], np.random.default_rng((seed, law, j))
@@ -53,7 +53,7 @@ def curves(sets: int, samples: Sequence[int] = SAMPLES, seed: int = 0) -> list[C
                 row = [*(entropy(n, estimator=name) for name in NAMES), trust.columns.c1, trust.c2]
                 means[:, j] += np.array(row) / sets
                 covered[j] += trust.coverage / sets
-        found.append(Curves(setting.name, setting.truth, means, covered))
+        found.append(Curves(named.name, named.truth, means, covered))
     return found
 
 
@@ -76,7 +76,7 @@ def draw(found: Sequence[Curves], path: Path, samples: Sequence[int] = SAMPLES) 
 
     shown = {"plug-in": ("#9a9a9a", "plain count"), "miller-madow": ("#c9a227", "Miller-Madow"), "grassberger": ("#7aa35a", "Grassberger"),
              "chao-wang-jost": ("#3b7dbf", "Chao-Wang-Jost, row by row"), "c2": ("#b5362c", "c2")}  # fmt: skip
-    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "layerscope"}
+    style: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "layerscope"}
     with plt.rc_context(style):
         figure, panels = plt.subplots(2, 2, figsize=(8.6, 5.6), sharex=True, layout="constrained")
         for panel, each in zip(panels.flat, found, strict=True):

@@ -197,7 +197,7 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     for values in (a, b):
         _, where, count = np.unique(values, return_inverse=True, return_counts=True)
         ranks.append((np.cumsum(count) - (count - 1) / 2)[where])
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(np.array(ranks))[0, 1])
 
 
 # --- page -----------------------------------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def draw(scored: Sequence[Scored], families: Mapping[str, Sequence[Needed]], pat
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "layerscope"}
+    style: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "layerscope"}
     with plt.rc_context(style):
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10.4, 3.5), layout="constrained")
         units = [s.units for s in scored]
