@@ -1,6 +1,7 @@
 """How a layer's answers to samples vary together with its answers to the transformed samples: centred products of every two units."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,22 +49,18 @@ class Products:
     def arrays(self) -> tuple[Floats, ...]:
         return self.second, self.left, self.right, self.fourth
 
-    def about(self, dx: Floats, dy: Floats, xx: Floats, yy: Floats, n: int) -> "Products":
-        """The same of x + dx and y + dy (T, w), where Σ x = Σ y = 0; `xx` and `yy` are Σ |x|² and Σ |y|² (T,)."""
+    def about(self, x: Floats, y: Floats, xx: Floats, yy: Floats, n: int) -> tuple[Floats, Floats, Floats]:
+        """`left`, `right` and `fourth` of answers that all moved by x and y (T, w); `xx` and `yy` are Σ |x|² and Σ |y|² (T,) before."""
         if not n:
-            return self
-        c, a, b = self.second, (dx * dx).sum(axis=1), (dy * dy).sum(axis=1)
-        c_dx, c_dy = np.einsum("tij,ti->tj", c, dx), np.einsum("tij,tj->ti", c, dy)
-        fourth = self.fourth + 2 * (dy * self.left).sum(1) + b * xx + 2 * (dx * self.right).sum(1)
-        return Products(
-            c + n * dx[:, :, None] * dy[:, None],
-            self.left + 2 * c_dx + (xx + n * a)[:, None] * dy,
-            self.right + 2 * c_dy + (yy + n * b)[:, None] * dx,
-            fourth + 4 * (dx * c_dy).sum(1) + a * yy + n * a * b,
+            return self.left, self.right, self.fourth
+        a, b = (x * x).sum(axis=1), (y * y).sum(axis=1)
+        c_x, c_y = np.matmul(x[:, None], self.second)[:, 0], np.matmul(self.second, y[:, :, None])[:, :, 0]
+        fourth = self.fourth + 2 * (y * self.left).sum(1) + b * xx + 2 * (x * self.right).sum(1)
+        return (
+            self.left + 2 * c_x + (xx + n * a)[:, None] * y,
+            self.right + 2 * c_y + (yy + n * b)[:, None] * x,
+            fourth + 4 * (x * c_y).sum(1) + a * yy + n * a * b,
         )
-
-    def __add__(self, other: "Products") -> "Products":
-        return Products(*(a + b for a, b in zip(self.arrays, other.arrays, strict=True)))
 
 
 @dataclass
@@ -172,22 +169,19 @@ class GridCovariances(AbstractTally[Covariances]):
                 f"merge: {left.transformations} transformations of {left.width} units at {str(left.site)!r}, then {right.transformations} of "
                 f"{right.width}. Only grids of the same transformations of the same layer belong together."
             )
-        return self._joined(left, right)
+        return self._joined(left, right if left.samples else deepcopy(right))
 
     def _joined(self, left: Covariances, right: Covariances) -> Covariances:
         if not right.samples:
             return left
         if not left.samples:
             return replace(right, site=left.site, skipped=left.skipped)
-        n, of = left.samples + right.samples, self.against
+        n = left.samples + right.samples
         with np.errstate(invalid="ignore", over="ignore"):
             mean = left.mean + (right.mean - left.mean) * (right.samples / n)
-            own, cross = nothing(*mean.shape), nothing(*mean.shape)
-            for part in (left, right):
-                d, squares = part.mean - mean, part.squares
-                first, origin = np.broadcast_to(d[of], d.shape), np.broadcast_to(squares[of], squares.shape)
-                own += part.own.about(d, d, squares, squares, part.samples)
-                cross += part.cross.about(first, d, origin, squares, part.samples)
+            squares = left.squares, right.squares  # before their memory is reused
+            own = _joined(left, right, mean, squares, None)
+            cross = _joined(left, right, mean, squares, self.against)
         keys = np.concatenate([left.keys, right.keys])
         kept = np.argsort(keys, kind="stable")[:KEPT]
         rows = np.concatenate([left.rows, right.rows])[kept]
@@ -240,6 +234,27 @@ class GridCovariances(AbstractTally[Covariances]):
                 f"{site}: the arrays of these covariances do not fit each other; the file is damaged."
             )
         return value
+
+
+def _joined(
+    left: Covariances, right: Covariances, mean: Floats, squares: tuple[Floats, Floats], against: int | None
+) -> Products:
+    """The products of both about their common mean: of every transformation's answers with themselves, or of those under one with all."""
+
+    def first(of_every: Floats) -> Floats:
+        return of_every if against is None else np.broadcast_to(of_every[against], of_every.shape)
+
+    small: list[tuple[Floats, ...]] = []
+    products = [part.own if against is None else part.cross for part in (left, right)]
+    for part, product, each in zip((left, right), products, squares, strict=True):
+        moved = part.mean - mean
+        small.append(product.about(first(moved), moved, first(each), each, part.samples))
+    apart = right.mean - left.mean
+    weight = left.samples * right.samples / (left.samples + right.samples)
+    second = products[0].second  # whose memory is reused
+    second += products[1].second
+    second += (weight * first(apart))[:, :, None] * apart[:, None]
+    return Products(second, *(a + b for a, b in zip(*small, strict=True)))
 
 
 _SUMS = ("second", "left", "right", "fourth")

@@ -1,5 +1,6 @@
 """What a grid tally reads of an activation where it lies: rows taken back, maps pooled, the sums of one block."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from .._errors import DataError
 from .._site import Activations, mask_fits
+from ._abstract import to_numpy
 
 Pool = Literal["mean", "max", "sum"]
 
@@ -77,13 +79,18 @@ def pooled(rows: Rows, how: Pool, a: Activations) -> Any:
     deviation at a mean of 1,000 of them.  Devices may know float32 only.
     """
     xp, mask, x = a.xp, a.mask, a.xp.moveaxis(rows.values, rows.unit, -1)
+    x = in_floats(x, xp)
     if len(x.shape) == 2:
-        return in_floats(x, xp)
-    x = in_floats(x, xp) if a.host is None or how == "max" else xp.asarray(x, dtype=xp.float64)
+        return x
     axes = tuple(range(1, len(x.shape) - 1))
     positions: Sequence[int] = [int(size) for size in x.shape[1:-1]]
+    exact = a.host is not None and how != "max"
     if mask is None or not mask_fits(tuple(int(size) for size in mask.shape[1:]), tuple(positions)):
+        if exact:  # NumPy widens while it adds; others copy everything first
+            total = xp.asarray(to_numpy(x).sum(axis=axes, dtype=np.float64))
+            return total / math.prod(positions) if how == "mean" else total
         return {"mean": xp.mean, "sum": xp.sum, "max": xp.max}[how](x, axis=axes)
+    x = xp.asarray(x, dtype=xp.float64) if exact else x
     counts = xp.reshape(mask, (*mask.shape, *(1,) * (len(x.shape) - len(mask.shape))))
     if how == "max":
         return xp.max(xp.where(counts, x, xp.asarray(-np.inf, dtype=x.dtype)), axis=axes)
