@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from layerscope import energy
 from layerscope.energy import HAM, AbstractDescent, Backtracking, Euler, Exact, Safe
 from tests.conftest import require
-from tests.unit.energy.autodiff import ALL, FRAMEWORKS, array, double, host
+from tests.unit.energy.autodiff import ALL, FRAMEWORKS, array, double, gradient, host
 from tests.unit.energy.networks import two_layers, zoo
 
 SEEDS = st.integers(0, 10**6)
@@ -291,6 +291,56 @@ def test_gradients_go_through_the_run(descent: AbstractDescent, framework: str) 
             slope = jax.jit(jax.grad(loss))(ham, states)
             exact = sum(float((s * direction[p]).sum()) for p, s in slope.parameters().items())
     assert exact == pytest.approx(near, rel=1e-6)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_gradients_go_through_a_clamped_run(framework: str) -> None:
+    """d/d(start) against central differences: also for units that are held, which every step sees."""
+    plain, mask = two_layers(3, "tanh"), np.arange(12) % 3 == 0
+    xs = starts(plain, 1, 2)
+    direction = {n: np.cos(np.arange(x.size) + 1.0).reshape(x.shape) for n, x in xs.items()}
+
+    def loss(ham: HAM, states: dict[str, Any]) -> Any:
+        run = ham.run(states, 5, Euler(0.2), {"v": mask})
+        return run.energies[-1].sum() + (run.states["h"] ** 2).sum()
+
+    def moved(by: float, only: str) -> float:
+        return float(loss(plain, {n: x + by * direction[n] * (n == only) for n, x in xs.items()}))
+
+    with double(framework):
+        ham = two_layers(3, "tanh", framework)
+        for only in xs:
+            near = (moved(1e-5, only) - moved(-1e-5, only)) / 2e-5
+            slope = gradient(
+                framework,
+                lambda x, only=only: loss(ham, {**{n: array(framework, v) for n, v in xs.items()}, only: x}),
+                xs[only],
+            )
+            assert float((slope * direction[only]).sum()) == pytest.approx(near, rel=1e-6)
+            if only == "v":
+                assert np.abs(slope[:, mask]).min() > 0
+
+
+@pytest.mark.parametrize("framework", ALL)
+@pytest.mark.parametrize("hidden", [energy.SoftmaxLayer, energy.TanhLayer, energy.SigmoidLayer])
+def test_float32_descents_at_extreme_states_fall_to_rounding(hidden: Any, framework: str) -> None:
+    """|βx| of 1e4 and more: a compiler that fused β·x into a difference left 1e-4 of the energy behind, up and down at random."""
+    W = np.random.default_rng(3).standard_normal((12, 9)).astype(np.float32)
+    ham = HAM(
+        {"v": energy.TanhLayer((12,)), "h": hidden((9,), beta=4.0)}, {"W": energy.DenseSynapse(W)}, [(("v", "h"), "W")]
+    )
+    xs = {n: (1e4 * x).astype(np.float32) for n, x in starts(ham, 0, 4).items()}
+    exact = ham.with_parameters({"synapses.W.W": W.astype(float)}).run(
+        {n: x.astype(float) for n, x in xs.items()}, 10, 0.1
+    )
+    if framework == "torch":
+        torch = require("torch")
+        xs = {n: torch.tensor(x) for n, x in xs.items()}
+    elif framework == "jax":
+        xs = {n: require("jax").numpy.asarray(x) for n, x in xs.items()}
+    found = host(ham.run(xs, 10, 0.1).energies)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, exact.energies, rtol=3e-6)
 
 
 def test_float32_states_stay_float32() -> None:

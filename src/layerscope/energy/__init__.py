@@ -35,13 +35,13 @@ from ._attention import SelfAttentionSynapse as SelfAttentionSynapse
 from ._synapses import TensorHiddenSynapse as TensorHiddenSynapse
 from ._descent import AbstractDescent as AbstractDescent
 from ._descent import Backtracking as Backtracking
-from ._ham import Connection as Connection
+from ._connections import Connection as Connection
 from ._descent import Euler as Euler
 from ._descent import Exact as Exact
 from ._ham import HAM as HAM
-from ._descent import Run as Run
+from ._run import Run as Run
 from ._descent import Safe as Safe
-from ._descent import Settled as Settled
+from ._run import Settled as Settled
 from ._attractors import Attractors as Attractors
 from ._check import Certificate as Certificate
 from ._ledger import Ledger as Ledger

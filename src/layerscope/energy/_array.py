@@ -46,6 +46,12 @@ def _recognised(array: Array) -> str:
     )
 
 
+def compiling() -> bool:
+    """Whether `torch.compile` is reading the code, which cannot ask NumPy arrays for their type."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.compiler.is_compiling()
+
+
 def common_framework(*arrays: Array) -> str:
     """The framework that all `arrays` can meet in: NumPy arrays and numbers go along with either of the others.
 

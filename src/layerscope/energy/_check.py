@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import DataError
 from ._alignment import times
 from ._array import framework, namespace, numbers
 from ._descent import Euler, States
@@ -231,8 +232,15 @@ def certify(ham: "HAM", xs: Mapping[str, Any] | None, clamp: Any, steps: int, sa
     states = (
         drawn(plain, samples, seed) if xs is None else {n: np.asarray(numbers(x)) for n, x in ham.enter(xs)[1].items()}
     )
-    states = {n: x.reshape(-1, *plain.layers[n].shape) for n, x in states.items()}
+    states = {
+        n: x.reshape(math.prod(x.shape[: x.ndim - len(plain.layers[n].shape)]), *plain.layers[n].shape)
+        for n, x in states.items()
+    }
     count = len(next(iter(states.values())))
+    if not count:
+        raise DataError(
+            "check: there is no state to measure at. Give at least one, or none at all: ham.check() draws its own."
+        )
 
     convex: dict[str, bool] = {}
     dead: dict[str, float] = {}

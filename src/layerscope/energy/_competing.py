@@ -8,7 +8,7 @@ from typing import Any
 
 from ._abstract import AbstractLagrangian
 from ._array import Array, namespace, total
-from ._formulas import check_axis, check_positive, floored, log_softmax, log_sum_exp, rows, xlogx
+from ._formulas import check_axis, check_positive, floored, log_softmax, log_sum_exp, rectified, rows, xlogx
 from ._tree import Parameter, announce, node
 
 
@@ -57,7 +57,7 @@ class LSoftmax(AbstractCompetition):
     """
 
     def _logs(self, x: Array) -> Array:
-        return log_softmax(floored(self.beta, self.min_beta) * x, self.axis)
+        return log_softmax(x, floored(self.beta, self.min_beta), self.axis)
 
     def densities(self, x: Array) -> Array:
         beta = floored(self.beta, self.min_beta)
@@ -68,7 +68,7 @@ class LSoftmax(AbstractCompetition):
 
     def both(self, x: Array) -> tuple[Array, Array]:
         xp, beta = namespace(x), floored(self.beta, self.min_beta)
-        logs = log_softmax(beta * x, self.axis)
+        logs = log_softmax(x, beta, self.axis)
         g = xp.exp(logs)
         return g, xp.sum(g * logs, axis=self.axis, keepdims=True) / beta
 
@@ -91,12 +91,12 @@ class LGhostmax(AbstractCompetition):
     """
 
     def _logs(self, x: Array) -> tuple[Array, Array]:
-        """ln g of the units, and of the slack."""
-        xp = namespace(x)
-        z = floored(self.beta, self.min_beta) * x
-        inner = log_sum_exp(z, self.axis)
-        slack = -xp.logaddexp(xp.zeros_like(inner), inner)
-        return z + slack, slack
+        """ln g of the units, and of the slack; the largest state is taken off before β multiplies, as in `log_softmax`."""
+        xp, beta = namespace(x), floored(self.beta, self.min_beta)
+        top = rectified(xp.max(x, axis=self.axis, keepdims=True))
+        units, unseen = beta * (x - top), -beta * top
+        whole = xp.log(xp.sum(xp.exp(units), axis=self.axis, keepdims=True) + xp.exp(unseen))
+        return units - whole, unseen - whole
 
     def densities(self, x: Array) -> Array:
         return -self._logs(x)[1] / floored(self.beta, self.min_beta)

@@ -121,10 +121,10 @@ class ConvSynapse(AbstractSynapse):
         channels_in, channels_out = kernel.shape[-2:]
         K = xp.reshape(kernel, (-1, channels_out))
         first = xp.reshape(gs[0], (math.prod(batch), math.prod(grid), channels_in))
-        second = xp.reshape(gs[1], (math.prod(batch), -1, channels_out))
+        second = xp.reshape(gs[1], (math.prod(batch), math.prod(gs[1].shape[lead:-1]), channels_out))
 
         seen = windows.cut(first)
-        up = xp.matmul(xp.reshape(seen, (*seen.shape[:2], -1)), K)
+        up = xp.matmul(xp.reshape(seen, (*seen.shape[:2], K.shape[0])), K)
         places = None
         if pooled is not None and self.pool is not None:
             places = pooled.cut(up)

@@ -1,44 +1,24 @@
 """Hierarchical associative memories: named layers and synapses with one energy, checked when they are put together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
-from .._errors import DataError, DtypeError, ShapeError, SiteError, nearest
+from .._errors import SiteError
 from ._abstract import AbstractSynapse
-from ._array import Array, beside, checked, common_framework, framework, namespace, numbers
+from ._array import Array, framework, namespace
 from ._check import Certificate, certify, safe_step
-from ._descent import READS, AbstractDescent, Read, Run, Settled, States, descend, rule, settle
+from ._connections import Connection, connection_of, fitted, named, no_layer
+from ._descent import AbstractDescent, States, rule
 from ._draw import streams
+from ._entry import entered, held
 from ._layers import Layer
 from ._ledger import Ledger
 from ._retrieval import Retrieval
-from ._tree import Child, announce, leaves, node, replaced, show, with_leaves
-
-
-@dataclass(frozen=True)
-class Connection:
-    """One synapse at work: the layers it connects, in its own order, and which of them feel its force.
-
-    A connection that not all its layers feel is asymmetric: the others shape its force and are not shaped by it, as in a feed-forward network.
-    It is allowed, but then no energy has to fall.
-    """
-
-    layers: tuple[str, ...]
-    synapse: str
-    feels: tuple[str, ...]
-    felt: tuple[int, ...] = field(init=False, repr=False)
-    """The places in `layers` that feel it."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "felt", tuple(n for n, name in enumerate(self.layers) if name in self.feels))
-
-    @property
-    def symmetric(self) -> bool:
-        return set(self.feels) == set(self.layers)
+from ._run import READS, Read, Run, Settled, descend, settle
+from ._saved import load, save
+from ._tree import Child, announce, leaves, node, replaced, show
 
 
 class Look(NamedTuple):
@@ -81,17 +61,17 @@ class HAM:
         synapses: Mapping[str, AbstractSynapse] | Sequence[AbstractSynapse],
         connections: Sequence[Any],
     ) -> None:
-        named = _named(layers, Layer, "layer")
-        aligned = _named(synapses, AbstractSynapse, "synapse")
-        made = tuple(_connection(c, tuple(named), tuple(aligned)) for c in connections)
+        neurons = named(layers, Layer, "layer")
+        aligned = named(synapses, AbstractSynapse, "synapse")
+        made = tuple(connection_of(c, tuple(neurons), tuple(aligned)) for c in connections)
         for connection in made:
             name = connection.synapse
-            aligned[name] = _fitted(name, aligned[name], connection, named)
+            aligned[name] = fitted(name, aligned[name], connection, neurons)
         idle = set(aligned) - {c.synapse for c in made}
         if idle:
             raise SiteError(f"HAM: no connection uses {', '.join(sorted(idle))}. Connect it, or leave it out.")
-        ranks = tuple(tuple(len(named[name].shape) for name in c.layers) for c in made)
-        for key, value in {"layers": named, "synapses": aligned, "connections": made, "ranks": ranks}.items():
+        ranks = tuple(tuple(len(neurons[name].shape) for name in c.layers) for c in made)
+        for key, value in {"layers": neurons, "synapses": aligned, "connections": made, "ranks": ranks}.items():
             object.__setattr__(self, key, value)
         announce()
 
@@ -189,7 +169,7 @@ class HAM:
         **Raises:** `SiteError`.
         """
         if name not in self.layers:
-            raise _no_layer(str(name), tuple(self.layers))
+            raise no_layer(str(name), tuple(self.layers))
         return self.layers[name]
 
     def enter(self, xs: Mapping[str, Array]) -> tuple["HAM", States]:
@@ -197,45 +177,7 @@ class HAM:
 
         **Raises:** `SiteError`, `ShapeError`, `DtypeError`.
         """
-        if not isinstance(xs, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - people pass lists
-            raise SiteError(
-                f"HAM: states are a dict by layer, {{{', '.join(map(repr, self.layers))}}}; got a {type(xs).__name__}."
-            )
-        for name in xs:
-            self.layer(name)
-        missing = [name for name in self.layers if name not in xs]
-        if missing:
-            raise SiteError(
-                f"HAM: no state for {', '.join(missing)}. Start from ham.init_states(bs) and set the layers you know."
-            )
-        batches: dict[str, tuple[int, ...]] = {}
-        for name, layer in self.layers.items():
-            x, rank = checked(xs[name], name), len(layer.shape)
-            lead = x.ndim - rank
-            if lead < 0 or tuple(x.shape[lead:]) != layer.shape:
-                raise ShapeError(
-                    f"HAM: a state of {name!r} has shape {layer.shape}, with batch axes in front of it; got {tuple(x.shape)}."
-                )
-            batches[name] = tuple(x.shape[:lead])
-        if len(set(batches.values())) > 1:
-            axes = ", ".join(f"{name} has {batch or 'none'}" for name, batch in batches.items())
-            raise ShapeError(
-                f"HAM: layers disagree about the batch axes: {axes}. "
-                "Give every layer the same batch axes, as ham.init_states(bs) does."
-            )
-        parameters = leaves(self)
-        kind = common_framework(*xs.values(), *parameters.values())
-        if kind == "numpy":
-            return self, {name: xs[name] for name in self.layers}
-        example = next(x for x in (*xs.values(), *parameters.values()) if framework(x) == kind)
-        foreign = {
-            path: beside(p, example) for path, p in parameters.items() if kind == "torch" and framework(p) == "numpy"
-        }
-        ham = with_leaves(self, foreign) if foreign else self
-        states = {name: beside(xs[name], example) for name in self.layers}
-        if kind == "torch":
-            _check_one_type(states, {path: foreign.get(path, p) for path, p in parameters.items()})
-        return ham, states
+        return entered(self, xs)
 
     def held(self, clamp: Any, xs: States) -> States:
         """A clamp as boolean arrays, True where a unit keeps its state.
@@ -244,35 +186,7 @@ class HAM:
         layer's shape, or of the state's.
         **Raises:** `SiteError`, `ShapeError`, `DtypeError`.
         """
-        if clamp is None:
-            return {}
-        asked: dict[str, Any]
-        if isinstance(clamp, Mapping):
-            asked = dict(cast("Mapping[str, Any]", clamp))
-        else:
-            asked = dict.fromkeys([clamp] if isinstance(clamp, str) else cast("Sequence[str]", clamp), True)
-        made: States = {}
-        for name, mask in asked.items():
-            shape = self.layer(name).shape
-            xp = namespace(xs[name])
-            if isinstance(mask, bool):
-                mask = np.full(shape, mask)
-            if isinstance(mask, str):
-                raise SiteError(
-                    f"clamp: the mask of {name!r} is the name {mask!r}, which only a retrieval takes from its batch. Give the mask itself."
-                )
-            if not any(kind in str(mask.dtype) for kind in ("bool", "int")):
-                raise DtypeError(
-                    f"clamp: the mask of {name!r} holds {mask.dtype}; it must hold True where a unit keeps its state, for example mask > 0.5."
-                )
-            if framework(mask) == "numpy":
-                mask = beside(mask.astype(bool), xs[name])
-            if tuple(mask.shape) not in (shape, tuple(xs[name].shape)):
-                raise ShapeError(
-                    f"clamp: the mask of {name!r} has shape {tuple(mask.shape)}; it must be {shape}, or {tuple(xs[name].shape)} with one a sample."
-                )
-            made[name] = xp.asarray(mask, dtype=xp.bool)
-        return made
+        return held(self, clamp, xs)
 
     # --- dynamics ---------------------------------------------------------------------------------------------------------------------
 
@@ -386,110 +300,17 @@ class HAM:
 
     def save(self, path: str | Path) -> None:
         """Writes the parameters as a `.npz` of plain arrays, nothing pickled."""
-        arrays = {name: np.asarray(numbers(value)) for name, value in leaves(self).items()}
-        with Path(path).open("wb") as file:
-            np.savez(file, **cast("dict[str, Any]", arrays))
+        save(self, path)
 
     def load(self, path: str | Path) -> "HAM":
         """This network with the parameters of a file, each in the framework and type it has here.
 
         **Raises:** `DataError` where the file has other parameters, `ShapeError` for other shapes.
         """
-        mine = leaves(self)
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-        if set(found) != set(mine):
-            raise DataError(
-                f"load: {Path(path).name} has parameters {sorted(found)}, this network {sorted(mine)}. Build the same network first."
-            )
-        return replaced(self, {name: _as_before(found[name], mine[name]) for name in mine})
-
-
-def _check_one_type(states: States, parameters: Mapping[str, Any]) -> None:
-    """PyTorch multiplies only arrays of one type.
-
-    **Raises:** `DtypeError` with the names, where it would fail in the middle.
-    """
-    types = {f"the state of {name}": str(x.dtype) for name, x in states.items()}
-    types |= {path: str(p.dtype) for path, p in parameters.items() if framework(p) and p.ndim}
-    if len(set(types.values())) > 1:
-        raise DtypeError(
-            f"HAM: PyTorch does not mix types, and {', '.join(f'{name} is {t}' for name, t in types.items())}. "
-            "Give states and parameters one type, for example x.float(), or Module(ham, dtype=torch.float64)."
-        )
-
-
-def _as_before(value: Any, before: Any) -> Any:
-    if not framework(before):
-        return float(value)
-    return value.astype(before.dtype) if framework(before) == "numpy" else beside(value, before)
+        return load(self, path)
 
 
 def _count(steps: int) -> int:
     if steps < 0 or int(steps) != steps:
         raise ValueError(f"steps must be a whole number ≥ 0, got {steps!r}.")
     return int(steps)
-
-
-def _no_layer(name: str, layers: tuple[str, ...]) -> SiteError:
-    return SiteError(f"HAM: no layer is called {name!r}; layers are: {', '.join(layers)}.{nearest(name, list(layers))}")
-
-
-def _named(parts: Any, kind: type, word: str) -> dict[str, Any]:
-    if not isinstance(parts, Mapping):
-        items = list(cast("Sequence[Any]", parts))
-        titles = [part.name if isinstance(part, Layer) else f"{word}_{at}" for at, part in enumerate(items)]
-        titles = [f"{t}_{at}" if titles.count(t) > 1 else t for at, t in enumerate(titles)]
-        parts = dict(zip(titles, items, strict=True))
-    made = {str(name): part for name, part in cast("Mapping[str, Any]", parts).items()}
-    for name, part in made.items():
-        if not isinstance(part, kind):
-            raise TypeError(f"HAM: {word} {name!r} is a {type(part).__name__}; it must be a {kind.__name__}.")
-        if isinstance(part, Layer) and part.use_bias and part.bias is None:
-            raise ValueError(f"HAM: layer {name!r} has use_bias=True and no bias yet. Draw it first: layer.init(key).")
-    if not made and word == "layer":
-        raise ValueError("HAM: there is no layer. A network needs at least one.")
-    return made
-
-
-def _connection(given: Any, layers: tuple[str, ...], synapses: tuple[str, ...]) -> Connection:
-    if isinstance(given, Connection):
-        given = (given.layers, given.synapse, given.feels)
-    hint = "A connection is (layers, synapse), such as (('v', 'h'), 'W'), or (layers, synapse, layers that feel it)."
-    if not isinstance(given, Sequence) or isinstance(given, str) or len(cast("Sequence[Any]", given)) not in (2, 3):
-        raise ValueError(f"HAM: cannot read the connection {given!r}. {hint}")
-    parts = list(cast("Sequence[Any]", given))
-    between = parts[0] if not isinstance(parts[0], str | int) else (parts[0],)
-    among = tuple(_pick(name, layers, "layer") for name in cast("Sequence[Any]", between))
-    synapse = _pick(parts[1], synapses, "synapse")
-    feels = among
-    if len(parts) == 3:
-        asked = (parts[2],) if isinstance(parts[2], str | int) else cast("Sequence[Any]", parts[2])
-        feels = tuple(_pick(name, layers, "layer") for name in asked)
-        strangers = [name for name in feels if name not in among]
-        if strangers or not feels:
-            raise ValueError(
-                f"HAM: {strangers or 'nobody'} cannot feel the synapse {synapse!r} between {', '.join(among)}. {hint}"
-            )
-    return Connection(among, synapse, feels)
-
-
-def _pick(given: Any, names: tuple[str, ...], word: str) -> str:
-    if isinstance(given, int) and not isinstance(given, bool):
-        if 0 <= given < len(names):
-            return names[given]
-        raise SiteError(f"HAM: there is no {word} number {given}; there are {len(names)}, from 0: {', '.join(names)}.")
-    if given in names:
-        return cast("str", given)
-    raise SiteError(
-        f"HAM: no {word} is called {given!r}; {word}s are: {', '.join(names)}.{nearest(str(given), list(names))}"
-    )
-
-
-def _fitted(
-    name: str, synapse: AbstractSynapse, connection: Connection, layers: Mapping[str, Layer]
-) -> AbstractSynapse:
-    try:
-        return synapse.fit(tuple(layers[layer].shape for layer in connection.layers))
-    except ShapeError as error:
-        raise ShapeError(f"HAM: the synapse {name!r} does not fit {', '.join(connection.layers)}. {error}") from None

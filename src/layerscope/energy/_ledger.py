@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import ShapeError, SiteError
+from .._errors import DataError, ShapeError, SiteError
 from ._array import numbers
-from ._descent import Run, States
+from ._descent import States
+from ._run import Run
 from ._saturating import LSigmoid
 
 if TYPE_CHECKING:
@@ -53,8 +54,10 @@ class Ledger:
     def of(cls, ham: "HAM", run: Run, target: Mapping[str, Any] | None = None, held: States | None = None) -> "Ledger":
         """The ledger of a run that recorded its parts and read its activations.
 
-        **Raises:** `SiteError`, `ShapeError` for a target that no activation can be held against.
+        **Raises:** `DataError` for no state; `SiteError`, `ShapeError` for a target that no activation can be held against.
         """
+        if not math.prod(run.energies.shape[1:]):
+            raise DataError("ledger: the batch has no state, and nothing has a mean. Give at least one.")
         mean = {
             part: {name: _mean(curve) for name, curve in getattr(run, part).items()}
             for part in ("layer_energies", "synapse_energies", "entropies")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from .._errors import ShapeError, SiteError
 from ._array import Array, checked
-from ._descent import AbstractDescent, Run, States
+from ._descent import AbstractDescent, States
+from ._run import Run
 
 if TYPE_CHECKING:
     from ._ham import HAM
@@ -43,7 +44,8 @@ class Retrieval:
     @property
     def masks(self) -> dict[str, str]:
         """The masks that come with a batch: layer to name."""
-        given = cast("Mapping[str, Any]", self.clamp) if isinstance(self.clamp, Mapping) else {}
+        clamp = self.clamp
+        given: Mapping[str, Any] = cast("Mapping[str, Any]", clamp) if isinstance(clamp, Mapping) else {}
         return {layer: mask for layer, mask in given.items() if isinstance(mask, str)}
 
     def sites(self) -> list[tuple[str, int]]:

@@ -47,7 +47,7 @@ def contract(W: Array, gs: Sequence[Array], leave: int) -> Array:
     made = xp.matmul(gs[last], xp.reshape(ordered, (ordered.shape[0], -1)))
     while others:
         axis = others.pop()
-        made = xp.reshape(made, (batch, -1, sizes[len(others) + 1]))
+        made = xp.reshape(made, (batch, math.prod(sizes[: len(others) + 1]), sizes[len(others) + 1]))
         made = xp.matmul(made, gs[axis][..., None])[..., 0]
     return xp.reshape(made, (batch, sizes[0]))
 

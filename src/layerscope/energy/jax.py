@@ -105,7 +105,7 @@ def descend(
     ham: Any, xs: dict[str, Any], held: dict[str, Any], descent: Any, memory: Any, *, steps: int, record: str, read: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """`steps` steps as one `lax.scan`, and what each left behind."""
-    from ._descent import record_of
+    from ._run import record_of
 
     def body(carry: Any, _: None) -> Any:
         xs, memory = carry
@@ -123,7 +123,8 @@ def settle(
     ham: Any, xs: dict[str, Any], held: dict[str, Any], descent: Any, memory: Any, tolerance: float, most: int
 ) -> Any:
     """Steps until every sample has settled, as one `lax.while_loop`; a sample that has moves no more."""
-    from ._descent import Settled, residual, where_samples
+    from ._descent import where_samples
+    from ._run import Settled, residual
 
     def goes_on(carry: Any) -> Any:
         _, _, _, left, count = carry

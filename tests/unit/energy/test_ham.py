@@ -10,7 +10,7 @@ from layerscope import energy
 from layerscope._errors import DataError, DtypeError, ShapeError, SiteError
 from layerscope.energy import HAM
 from tests.conftest import require
-from tests.unit.energy.autodiff import FRAMEWORKS, array, compiled, double, gradient, host
+from tests.unit.energy.autodiff import ALL, FRAMEWORKS, array, compiled, double, gradient, host
 from tests.unit.energy.networks import two_layers, zoo
 
 V, H = energy.IdentityLayer((12,)), energy.SoftmaxLayer((9,))
@@ -93,6 +93,37 @@ def test_batches_are_their_states_one_by_one() -> None:
             np.testing.assert_allclose(slope, slopes[name][at], rtol=1e-11, atol=1e-12)
     deep = {name: x.reshape(2, 2, *x.shape[1:]) for name, x in xs.items()}
     np.testing.assert_allclose(ham.energy(deep), whole.reshape(2, 2), rtol=1e-12)
+
+
+def test_a_run_of_a_batch_is_the_runs_of_its_states() -> None:
+    ham = zoo()
+    xs, clamp = ham.init_states(3, rng=2), {"image": np.arange(32).reshape(4, 4, 2) < 9}
+    whole = ham.run(xs, 5, 0.2, clamp)
+    for at in range(3):
+        one = ham.run({name: x[at] for name, x in xs.items()}, 5, 0.2, clamp)
+        np.testing.assert_allclose(one.energies, whole.energies[:, at], rtol=1e-12)
+        for name, x in one.states.items():
+            np.testing.assert_allclose(x, whole.states[name][at], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("framework", ALL)
+@pytest.mark.parametrize("descent", [energy.Euler(0.1), energy.Exact(), energy.Backtracking()], ids=repr)
+def test_a_batch_without_states(descent: Any, framework: str) -> None:
+    with double(framework):
+        ham = zoo(framework)
+        xs = {name: array(framework, x) for name, x in zoo().init_states(0).items()}
+        run = ham.run(xs, 2, descent, record="parts")
+        assert tuple(run.energies.shape) == (3, 0)
+        assert {n: tuple(x.shape) for n, x in run.states.items()} == {n: (0, *la.shape) for n, la in ham.layers.items()}
+        assert tuple(ham.until(xs, descent=descent).steps.shape) == (0,)
+
+
+def test_what_has_no_mean_without_states() -> None:
+    ham = two_layers(0)
+    with pytest.raises(DataError, match="ledger: the batch has no state, and nothing has a mean"):
+        ham.ledger(ham.init_states(0), 2)
+    with pytest.raises(DataError, match="check: there is no state to measure at"):
+        ham.check(ham.init_states(0))
 
 
 @pytest.mark.jax
