@@ -52,7 +52,7 @@ def test_turning_tells_the_twin_that_learned_turned_digits_apart(output: tuple[P
     folder, said = output
     results = ls.load(folder / "report-turned.lscope")
     ratio = ls.measures.NormalizedVariance()
-    twin = results.references["a twin trained on turned digits"]
+    twin = results.references["a twin trained on turns"]
     plain, invariant = float(results["pred"].reading(ratio)), float(twin["pred"].reading(ratio))
     assert invariant < 0.4 < 0.9 < plain
     assert results.accuracy is not None

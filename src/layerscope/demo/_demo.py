@@ -59,7 +59,7 @@ def run(
     upright = examine(model, held_out, references=["untrained"], progress=progress)
     references = {
         "untrained": trained(images, labels, epochs=0, seed=seed, bar=iter),
-        "a twin trained on turned digits": trained(
+        "a twin trained on turns": trained(
             images, labels, epochs=LONGER * epochs, seed=seed, bar=bar("train on turned digits"), turning=True
         ),
     }

@@ -44,11 +44,11 @@ def draw_convergence(facts: Facts, look: Look) -> "Figure":
         (first, [c.over_samples for _, c in lines], "samples"),
         (second, [c.over_transformations for _, c in lines], "transformations"),
     ]
-    most = LEAST
-    for ax, curves, what in panels:
-        most = max([most, *(_panel(ax, k, curve, what, look) for k, curve in enumerate(curves))])
+    ends = [_panel(ax, k, curve, what, look) for ax, curves, what in panels for k, curve in enumerate(curves)]
+    low, high = min(-LEAST, *(low for low, _ in ends)), max(LEAST, *(high for _, high in ends))
     for number, (ax, curves, what) in enumerate(panels):
-        _axes(ax, curves, what, min(1.0, most * 1.08), look, labelled=look.narrow or number == 0)
+        limits = max(-1.0, 1.08 * low), min(1.0, 1.08 * high)
+        _axes(ax, curves, what, limits, look, labelled=look.narrow or number == 0)
     fig.legend(
         handles=handles, loc="upper left", ncols=columns, frameon=False, labelcolor=look.ink["text"], fontsize=8.5,
         borderaxespad=0.1, borderpad=0.1, handlelength=2.0, columnspacing=1.6, labelspacing=0.35,
@@ -86,20 +86,23 @@ def halved(points: Sequence[Reckoned], what: str) -> float:
     return half[-1] if half else math.nan
 
 
-def _panel(ax: Any, k: int, points: Sequence[Reckoned], what: str, look: Look) -> float:
-    """One site's line with its interval; how far from 0 it comes where half of everything is there."""
+def _panel(ax: Any, k: int, points: Sequence[Reckoned], what: str, look: Look) -> tuple[float, float]:
+    """One site's line with its interval; from where to where it reaches once a quarter of everything is there."""
     colour, marker = look.series(k)
     found = relative(points, what)
     n, change, low, high = (list(column) for column in zip(*found, strict=True))
     ax.plot(n, change, color=colour, marker=marker, markersize=4, linewidth=1.3, zorder=3 + k, clip_on=True)
-    known = [(at, a, b) for at, a, b in zip(n, low, high, strict=True) if math.isfinite(a)]
-    if known:
-        ax.fill_between(*zip(*known, strict=True), color=colour, alpha=0.16, linewidth=0, zorder=2)
+    spans = [(at, a, b) for at, a, b in zip(n, low, high, strict=True) if math.isfinite(a)]
+    if spans:
+        ax.fill_between(*zip(*spans, strict=True), color=colour, alpha=0.16, linewidth=0, zorder=2)
     late = [(c, a, b) for at, c, a, b in found if 4 * at >= n[-1]]
-    return max(abs(x) for each in late for x in each if math.isfinite(x))
+    known = [x for each in late for x in each if math.isfinite(x)]
+    return min(known), max(known)
 
 
-def _axes(ax: Any, curves: Sequence[Sequence[Reckoned]], what: str, most: float, look: Look, *, labelled: bool) -> None:
+def _axes(
+    ax: Any, curves: Sequence[Sequence[Reckoned]], what: str, limits: tuple[float, float], look: Look, *, labelled: bool
+) -> None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     sizes = sorted(
@@ -110,12 +113,12 @@ def _axes(ax: Any, curves: Sequence[Sequence[Reckoned]], what: str, most: float,
     ax.minorticks_off()
     ax.set_xticks(ticks, [f"{t:,}" for t in ticks])
     ax.set_xlim(sizes[0] * 0.93, sizes[-1] * 1.07)
-    ax.set_ylim(-most, most)
+    ax.set_ylim(*limits)
     ax.axhline(0, color=look.ink["line"], linewidth=1.0, zorder=1)
     ax.grid(axis="y", color=look.ink["room"], linewidth=0.7)
     ax.set_axisbelow(True)
-    ax.yaxis.set_major_locator(MaxNLocator(nbins=5, symmetric=True))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if most > 0.06 else 1, symbol=" %"))
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     ax.set_xlabel(what, color=look.ink["text"])
     if labelled:
         ax.set_ylabel("ratio, less that of all", color=look.ink["text"])
