@@ -75,18 +75,16 @@ class Efficiency(AbstractMeasure[StateCounts]):
 
     def _of_rates(self, value: StateCounts | SketchCounts, above: Reading) -> Reading:
         j = above.jackknife
-        if self.estimator in AWARE and not isinstance(
-            value, SketchCounts
-        ):  # which cannot look up the states of its kept samples
-            allowed, without = allowed_in_the_long_run(value)
-        else:
+        if isinstance(value, SketchCounts) or self.estimator not in AWARE:
             allowed, without = allowed_bits(value), np.empty(0)
+        else:
+            allowed, without = allowed_in_the_long_run(value)
         unit = f"of the {allowed:.4g} bits its firing rates allow"
         if not allowed > 0:
             note = "; ".join(filter(None, (above.note, "no unit varies, so the firing rates allow no bits")))
             return replace(scaled(above, math.nan, unit), note=note, bound="", jackknife=None)
         reading = scaled(above, 1 / allowed, unit)
-        if j is not None:
+        if j is not None and (without > 0).all():  # else no unit changes without one sample: H's interval stands
             j = Jackknife(j.ids, j.values / without, j.samples, j.below / allowed, j.above / allowed)
             low, high = interval(float(reading), j)
             reading = replace(reading, low=low, high=high, jackknife=j)

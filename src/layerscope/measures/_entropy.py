@@ -137,7 +137,7 @@ def entropy_reading(value: StateCounts | SketchCounts, order: float, estimator: 
     low, high = trust.limits if lead else (NAN, NAN)
     short = plain and trust.c2 - trust.plug_in > trust.tolerance
     return Reading(
-        min(number, units),
+        within(number, units),
         low,
         high,
         observations=value.observations,
@@ -166,7 +166,7 @@ def _from_sketch(value: SketchCounts, order: float, estimator: str) -> Reading:
     if value.k < ENOUGH:
         note = f"from a sketch of {value.k:,} states, which adds about ± {PROMISED * error:.2g} bits (promised from {ENOUGH:,} states on)"
     return Reading(
-        min(number, units),
+        within(number, units),
         observations=value.observations,
         samples=value.samples,
         measured_in="bits",
@@ -176,6 +176,11 @@ def _from_sketch(value: SketchCounts, order: float, estimator: str) -> Reading:
         note="; ".join([note if known else "of the sampled states no two samples share one", *notes_on(value)]),
         verdict=verdict,
     )
+
+
+def within(bits: float, units: float) -> float:
+    """An estimate, kept to what an entropy can be: Grassberger's of one state is a little below 0, an extrapolated one may pass n bits."""
+    return bits if math.isnan(bits) else min(max(bits, 0.0), units)
 
 
 def verdict_of(trust: Trust, order: float, estimator: str) -> str:

@@ -167,7 +167,7 @@ class Trust:
             filled = f" = {percent(self.plug_in / ceiling)} of log2 N" if ceiling else ""
             return f"between {shown(low)} and {shown(high)} bits of {units:,}; {self.value.samples:,} samples cannot tell ({plain}{filled})"
         share = (
-            f"; {percent(self.c2 / self.allowed)} of what its firing rates allow ({shown(self.allowed)} bits)"
+            f"; {percent(min(1.0, self.c2 / self.allowed))} of what its firing rates allow ({shown(self.allowed)} bits)"
             if self.allowed
             else ""
         )

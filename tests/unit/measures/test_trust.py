@@ -265,6 +265,23 @@ def test_against_what_the_rates_allow() -> None:
         Efficiency(order=2, against="rates")
 
 
+def test_a_unit_that_fired_in_one_sample_only() -> None:
+    """Without that sample no unit changes, and its share of nothing must make neither a warning nor an interval without numbers."""
+    value = table_of(np.r_[np.zeros((99, 1), np.int64), np.ones((1, 1), np.int64)], 5)
+    reading = Efficiency(against="rates", estimator="c2").compute(value)
+    assert reading.verdict == MEASURED
+    assert 0 <= reading.low <= float(reading) <= reading.high <= 1
+    assert "100 % of what its firing rates allow" in str(trust_in(value))
+
+
+def test_estimates_stay_within_what_an_entropy_can_be() -> None:
+    for value in (CASES["one state"][0], table_of(np.array([[1], [1]]), 5), table_of(np.arange(512)[:, None], 9)):
+        for estimator in get_args(Estimator):
+            for order in (0, 0.5, 1, 2, math.inf) if estimator in ("plug-in", "chao-wang-jost", "c1", "c2") else (1,):
+                bits = float(Entropy(order, estimator=estimator).compute(value))
+                assert math.isnan(bits) or 0 <= bits <= value.units
+
+
 def test_total_correlation() -> None:
     """0 for independent units, three bits of four for four copies of a coin; a bracket where the entropy has one."""
     rng = np.random.default_rng(0)
