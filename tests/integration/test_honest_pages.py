@@ -122,6 +122,20 @@ def test_what_is_said_of_the_bench_is_what_it_wrote() -> None:
     assert "Every promise holds." in wrote
 
 
+def test_what_is_said_of_the_sketch_is_what_its_bench_wrote() -> None:
+    said, wrote = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in (TRUST, "sketch-bench.md"))
+    largest = re.search(r"The largest error is ([\d.]+) of its standard errors", wrote)
+    assert largest is not None
+    assert f"{largest[1]} was the largest error" in said
+    ratios = [
+        float(ratio)
+        for cells in rows("sketch-bench.md")[2:]
+        for ratio in re.findall(r"\(([\d.]+)\)", " ".join(cells[3:]))
+    ]
+    assert len(ratios) == 54
+    assert max(ratios) == float(largest[1]) <= 4
+
+
 # --- what efficiency does not tell ----------------------------------------------------------------------------------------------------
 
 
