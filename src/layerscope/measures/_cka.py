@@ -128,7 +128,8 @@ class Sums:
         a = np.broadcast_to(b[:, against : against + 1], b.shape)
 
         def pair(p: Any, x: Floats, a: Floats, of_x: Floats) -> tuple[Floats, Floats]:
-            along = np.einsum("ktj,ktj->kt", np.einsum("kti,tij->ktj", x, p.second), y)
+            turned = np.matmul(x.swapaxes(0, 1), p.second).swapaxes(0, 1)
+            along = (turned * y).sum(axis=2)
             norm = (p.second**2).sum(axis=(1, 2)) - 2 * (1 + e) * along + (1 + e) ** 2 * a * b
             tilt = (y * p.left).sum(axis=2) + (x * p.right).sum(axis=2)
             fourth = p.fourth + 2 * e * tilt + e**2 * (b * of_x + a * squares + 4 * along) + n * e**4 * a * b

@@ -123,7 +123,7 @@ def test_leaving_out_a_sample_is_exact(debiased: bool) -> None:
         np.testing.assert_allclose(found[k], wanted, rtol=1e-9)
 
 
-@pytest.mark.parametrize("n", [60, 300])
+@pytest.mark.parametrize("n", [60, 300, 700])
 def test_intervals_cover_what_many_samples_give(n: int) -> None:
     rng, mix = np.random.default_rng(3), np.random.default_rng(0).normal(size=(8, 20))
 
@@ -190,7 +190,7 @@ def test_a_layer_that_does_not_move_has_no_number() -> None:
 
 def test_its_memory_is_known_beforehand() -> None:
     tally, shape = GridCovariances(), (3, 6, 2)
-    value = stream(tally, activations(200, T, *shape), unit=2)
+    value = stream(tally, activations(600, T, *shape), unit=2)
     assert tally.nbytes(value) == tally.expected_nbytes(shape, 1, T)
     wide = GridCovariances(widest=5)
     assert wide.nbytes(stream(wide, activations(9, T, 6))) == wide.expected_nbytes((6,), 0, T) == 0
