@@ -60,6 +60,7 @@ def check_told(results: ls.Results) -> None:
         if row["verdict"] in ("measured", "corrected") and not math.isnan(row["low"]):
             assert row["low"] <= row["value"] <= row["high"], row
     results.beside(), results.ranking(), results["relu"].classes(), repr(results["relu"]), results["relu"].states.top(3)
+    assert "<html" in results.to_html()
 
 
 def random_bits(*shape: int, seed: int = 0) -> np.ndarray:

@@ -120,7 +120,7 @@ LABELS = Picture(
     "How many bits of the class a layer's state gives away, corrected for the states not seen, in its 95 % interval. A plain count tells much of any "
     "labels where states hardly come twice: the orange tick is what it would show if labels had been drawn at random. Where it comes near the right end, "
     "nothing can be said.",
-    shows=lambda facts: bool(facts.labels.sites),
+    shows=lambda facts: any(site.there_is for site in facts.labels.sites),  # of one class there is nothing to tell
     draw=draw_labels,
     names=lambda facts: facts.labels.names,
 )
