@@ -14,7 +14,7 @@ optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
 
 epochs = ls.Epochs()
 epochs.add(ls.examine(model, unseen))  # before it has learned anything
-for epoch in range(1, 6):
+for _ in range(5):
     for rows in torch.randperm(len(x)).split(64):
         loss = nn.functional.cross_entropy(model(x[rows]), y[rows])
         optimizer.zero_grad()
