@@ -22,8 +22,8 @@ from ._rows import RowsKept as RowsKept
 from ._sketch import SketchCounts as SketchCounts
 from ._sketch import StateSketch as StateSketch
 from ._sketch import sketched as sketched
-from ._sketch import state_keys as state_keys
 from ._state_counts import StateCounts as StateCounts
 from ._state_table import StateTable as StateTable
 from ._tail import Tail as Tail
 from ._tail import Tails as Tails
+from ._thinned import state_keys as state_keys
