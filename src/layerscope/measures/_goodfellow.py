@@ -38,7 +38,7 @@ class Goodfellow(AbstractMeasure[Firing]):
     **Raises:** `EmptyTally` for fewer than two samples or transformations.
     **Beware:** Goodfellow et al. average over the stimuli that make a unit fire, so that invariance is 1 / alpha; here, as Quiroga et al.
     do, over all samples.
-    **Source:** Goodfellow, Le, Saxe & Ng 2009, NIPS 22; Quiroga et al. 2023, arXiv:2310.17404.
+    **Source:** Goodfellow, Lee, Le, Saxe & Ng 2009, NIPS 22; Quiroga et al. 2023, arXiv:2310.17404.
     """
 
     rule: Rule = "gaussian"
