@@ -36,9 +36,11 @@ def header(facts: Facts) -> list[tuple[str, str, str]]:
             ("movement ratio", ratio_digits(float(last.ratio)), f"of the last layer, {shorten(last.name, 24)}")
         )
     states = facts.states
-    if states.sites or not facts.movement.sites:
-        of = f"{len(states.measured)} of {len(states.sites)}" if states.sites else "none asked for"
+    if states.sites:
+        of = f"{len(states.measured)} of {len(states.sites)}"
         found.append(("measurable layers", of, f"{read} of {total} sites were read"))
+    elif not facts.movement.sites:
+        found.append(("sites", f"{read:,}", f"of {total} were read"))
     if facts.movement.count:
         names = facts.movement.transformations
         found.append(("transformations", f"{facts.movement.count}", shorten(f"{names[0]} … {names[-1]}", 40)))

@@ -24,7 +24,8 @@ def answer(facts: Facts) -> Sentence:
         parts.append(state_answer(facts.states))
     if not parts:
         samples = f"{facts.samples:,} sample{'s' if facts.samples != 1 else ''}"
-        which = "One layer was" if read == 1 else f"{read} layers were"
+        layers = sum(layer.kind != "input" for layer in facts.results.layers.read)
+        which = "One layer was" if layers == 1 else f"{layers} layers were"
         return Sentence(f"{which} read with {samples}; what was measured is in the table.", "table")
     return Sentence(" ".join(part.text for part in parts), parts[0].picture)
 
@@ -84,8 +85,12 @@ def _no_accuracy(facts: Facts) -> list[Sentence]:
 
 
 def _limits(facts: Facts) -> Sentence:
-    states = any(site.corrected.jackknife is not None for site in facts.states.sites)
-    if states or any(site.ratio.low < site.ratio.high for site in facts.movement.sites):
+    states, moved = facts.states.sites, facts.movement.sites
+    found = [site.corrected for site in states if site.corrected.jackknife is not None] + [site.ratio for site in moved]
+    if not states and not moved:
+        results = facts.results
+        found = [reading for measure in results.measures for reading in results.readings(measure).values()]
+    if any(reading.low < reading.high for reading in found):
         others = "other transformations or another training run" if facts.movement.sites else "another training run"
         return Sentence(
             f"Intervals (95 %) say what other samples of the same kind would give, not what {others} would."

@@ -364,8 +364,10 @@ def test_a_page_of_other_measures_still_lists_every_reading() -> None:
     empty = {layer.site: {} for layer in turned().layers.read}
     results = replaced(turned(), measures=[Distance()], values=empty)
     read = Page(page(results))
-    assert "4 layers were read with 60 samples; what was measured is in the table." in read.text
+    assert "3 layers were read with 60 samples; what was measured is in the table." in read.text
     assert "4 readings that were asked for" in read.text
+    assert "No layer has an interval" in read.text
+    assert "sites 4 of 4 were read" in read.text
 
 
 def test_every_name_of_movement_is_escaped() -> None:
