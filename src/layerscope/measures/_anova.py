@@ -78,7 +78,7 @@ class Anova(AbstractMeasure[Grid]):
         if self.level != "layer" or self.statistic != "effect" or self.by_class:
             return reading
         chance = f"values that no transformation moves would read {freedom[0] / sum(freedom):.2g} on average"
-        jackknife = jackknife_of(value, float(mean_of(each)), self._of_few)
+        jackknife, _ = jackknife_of(value, float(mean_of(each)), self._of_few, share=True)
         low, high = (NAN, NAN) if jackknife is None else clipped(*interval(float(mean_of(each)), jackknife), 1.0)
         note = "; ".join(filter(None, (chance, reading.note)))
         return replace(reading, low=low, high=high, note=note, jackknife=jackknife)

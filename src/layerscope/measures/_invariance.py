@@ -125,9 +125,10 @@ class AbstractGridMeasure(AbstractMeasure[Grid]):
         def without(sums: GridSums) -> float:
             return of(spread_of(sums, self.flavour, self.ddof).of(few)) if sums.samples > 1 else NAN
 
-        jackknife = jackknife_of(value, number, without)
+        jackknife, why = jackknife_of(value, number, without)
         low, high = (NAN, NAN) if jackknife is None else clipped(*interval(number, jackknife), math.inf)
-        return replace(reading, value=number, low=low, high=high, jackknife=jackknife)
+        note = "; ".join(filter(None, (reading.note, why)))
+        return replace(reading, value=number, low=low, high=high, note=note, jackknife=jackknife)
 
     def classes(self, value: Grid) -> dict[int, Reading]:
         """The same of every class by itself, by label, from a value whose sums are kept by class; classes of one sample are left out."""

@@ -293,6 +293,23 @@ def test_no_interval_of_few_samples_or_of_arrays() -> None:
     assert np.isnan(reading(ms.NormalizedVariance(level="map"), activations(30, T, 9)).low)
 
 
+def test_no_interval_where_a_few_quiet_values_carry_the_mean() -> None:
+    """Values that hardly move from sample to sample have huge ratios; those kept by group have none of them and cannot speak for the mean."""
+    rng = np.random.default_rng(3)
+    x = (rng.normal(size=(160, 1, 400)) + rng.normal(size=(160, T, 400))).astype(np.float32)
+    kept = stream(ms.NormalizedVariance().tally, x).groups.picked
+    quiet = [k for k in range(400) if k not in kept][:8]
+    x[:, :, quiet] = 5 * rng.normal(size=(1, T, 8)) + 0.02 * rng.normal(size=(160, 1, 8))
+    carried = reading(ms.NormalizedVariance(), x)
+    assert float(carried) > 2
+    assert np.isnan(carried.low)
+    assert carried.jackknife is None
+    assert "do not stand for the layer" in carried.note
+    level = reading(ms.NormalizedVariance(aggregate="ratio of means"), np.delete(x, quiet, axis=2))
+    assert level.low < float(level) < level.high
+    assert "stand for" not in level.note
+
+
 # --- bad input ----------------------------------------------------------------------------------------------------------------------
 
 
