@@ -42,23 +42,28 @@ def examine(
 ) -> Results:
     """Measure what the layers of a trained model do on some data, in one pass.
 
-    **Arguments:** `model` of PyTorch, Keras, Flax, Equinox, or a JAX function with taps; `data` a loader, data set, array, pair, dict, iterable of batches, or `ls.Data`.
-    `layers`, `exclude` classes, names, globs or predicates; None reads where units fire, "all" every leaf. `measures` to be tabulated
-    (None: entropy and efficiency, plain and corrected, firing rates, dead, always-on, equal and redundant units, and what the states tell
-    about labels where there are any; with `transformations` the variances over these).
+    **Arguments:**
+    `model` of PyTorch, Keras, Flax, Equinox, an energy network's retrieval, or a JAX function with taps.
+    `data` a loader, data set, array, pair, dict, iterable of batches, or `ls.Data`.
+    `layers`, `exclude` classes, names, globs or predicates; None reads where units fire, "all" every leaf.
+    `measures` to be tabulated. None: entropy and efficiency, plain and corrected, firing rates, dead, always-on, equal and redundant units,
+    and what the states tell about labels where there are any; with `transformations` the variances over these.
     `transformations` a set of T, `ls.transformations.rotations(16)` for example: every sample is shown under each, transformed before
     `preprocess`, in N · T forwards; the input itself is row 0 of the results. Measures that compare with the untransformed data
-    (`Goodfellow`) take a pass over all of it first, N forwards more. `references` ["untrained"], ["shuffled labels"], {name: model} or
-    {name: (model, params)} are measured on the same batches. `samples` at most so many; `batch_size` rows a forward (the last batch is padded, so every forward has one
-    size). `thresholds`, `axes` by name, class or glob override when a unit fires and which axis holds units. `params` what a model without parameters of its own is called with (Flax Linen,
-    JAX functions). `device`, `amp` where and in
-    which precision the model runs. `nonfinite` "note" or "raise". `keep_rows` True or a folder keeps every state in order. `sketch` counts
-    states in fixed memory, so many of them at a site.
+    (`Goodfellow`) take a pass over all of it first, N forwards more.
+    `references` ["untrained"], ["shuffled labels"], {name: model} or {name: (model, params)} are measured on the same batches.
+    `samples` at most so many; `batch_size` rows a forward (the last batch is padded, so every forward has one size).
+    `thresholds`, `axes` by name, class or glob override when a unit fires and which axis holds units.
+    `params` what a model without parameters of its own is called with (Flax Linen, JAX functions).
+    `device`, `amp` where and in which precision the model runs. `nonfinite` "note" or "raise".
+    `keep_rows` True or a folder keeps every state in order. `sketch` counts states in fixed memory, so many of them at a site.
     `memory_limit` ("4 GiB") bounds tallies and a batch together, and changes no number: where the tallies of all layers do not fit, layers
     take turns, one more pass over the data for each turn, and those that are done lie in a temporary folder; where `batch_size` is left
-    open and a batch would take more than half of it, batches are smaller. `shard` (i, n) takes every n-th batch; merge the results.
-    `resume` a file that is written while running and continued from. `progress` shows a bar.
-    **Gives:** `Results`, whose manifest tells passes and forwards. The model's mode, device, hooks and all random states are as before afterwards.
+    open and a batch would take more than half of it, batches are smaller.
+    `shard` (i, n) takes every n-th batch; merge the results. `resume` a file that is written while running and continued from.
+    `progress` shows a bar.
+
+    **Gives:** `Results`, whose manifest tells passes and forwards. The model's mode, device, hooks and all random states are as before.
     **Raises:** errors of `layerscope._errors`, before the first batch where they can be known.
     """
     choices = Choices(
