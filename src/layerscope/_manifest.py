@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ class Making:
             "seconds": seconds,
             "data": list(self.feed.notes),
             "transformations": [] if self.feed.transformations is None else list(self.feed.transformations.names),
+            "transformations_digest": None
+            if self.feed.transformations is None
+            else _digest_of(self.feed.transformations),
             "untransformed": None if self.feed.transformations is None else self.feed.transformations.identity,
         }
 
@@ -60,7 +64,7 @@ class Making:
             return
         results = self.results(road.walk, road.others, time.perf_counter() - began)
         state = {"batches": batches, "passes": road.passes, "networks": {n: w.state() for n, w in road.named.items()}}
-        results.manifest |= {"resume": {**state, **self._identity(road.walk)}}
+        results.manifest |= {"resume": {**state, **self._identity(road)}}
         results.save(self.resume)
         self.saved = time.perf_counter()
 
@@ -75,7 +79,7 @@ class Making:
         state = dict(old.manifest.get("resume") or {})
         if not state:
             raise DataError(f"resume={self.resume}: this run is finished. Load it with ls.load, or give another file.")
-        now = self._identity(road.walk)
+        now = self._identity(road)
         differs = [what for what in now if state.get(what) != now[what]]
         if differs:
             raise DataError(
@@ -88,11 +92,12 @@ class Making:
         road.passes = list(state["passes"])
         return int(state["batches"])
 
-    def _identity(self, walk: Walk) -> dict[str, Any]:
+    def _identity(self, road: Road) -> dict[str, Any]:
         """What must be equal for a run to go on, by the name a message gives it."""
         return {
             "network": self.probe.fingerprint(),
-            "choice of layers": [f"{x.site} {x.axes} {x.threshold}" for x in walk.listed.read],
+            "reference": {name: walk.probe.fingerprint() for name, walk in road.others.items()},
+            "choice of layers": [f"{x.site} {x.axes} {x.threshold}" for x in road.walk.listed.read],
             "batch size": self.feed.batch_size,
             "set of arguments": self.asked,
             "first batch of data": _digest(self.feed.peek(self.feed.batch_size)),
@@ -100,12 +105,23 @@ class Making:
 
 
 def _digest(batch: Batch) -> str:
-    """A digest of the inputs and ids of a batch."""
-    digest = hashlib.blake2b(np.ascontiguousarray(batch.samples.ids).data, digest_size=16)
-    for value in (*batch.args, *batch.kwargs.values()):
+    """A digest of the inputs, ids, labels and mask of a batch."""
+    samples = batch.samples
+    digest = hashlib.blake2b(np.ascontiguousarray(samples.ids).data, digest_size=16)
+    for value in (*batch.args, *batch.kwargs.values(), batch.targets, samples.labels, samples.mask):
         if hasattr(value, "shape"):
             digest.update(np.ascontiguousarray(to_numpy(value)).tobytes())
     return digest.hexdigest()
+
+
+def _digest_of(transformations: object) -> str:
+    """A digest of what transformations are made of, which tells apart those of one name; of functions only their names are known.
+
+    Addresses change from process to process, and cosines in their last digits from machine to machine: neither counts.
+    """
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(transformations))
+    text = re.sub(r"-?\d+\.\d+(?:e[-+]?\d+)?", lambda number: f"{round(float(number[0]), 9) + 0.0:.9f}", text)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @functools.cache

@@ -220,11 +220,15 @@ class Results(Mapping[str, View]):
         for k, line in enumerate(index["sites"]):
             layer = layer_from_json(line["layer"])
             layers.append(layer)
+            if not layer.left_out:
+                values[
+                    layer.site
+                ] = {}  # also where nothing is recorded, as of the input where states alone were counted
             for j, text in enumerate(line["tallies"]):
                 tally = recipe_from_json(text, tallies)
                 head = f"{prefix}{k}.{j}."
                 mine = {name.removeprefix(head): array for name, array in arrays.items() if name.startswith(head)}
-                values.setdefault(layer.site, {})[tally] = tally.from_arrays(layer.site, mine)
+                values[layer.site][tally] = tally.from_arrays(layer.site, mine)
         return cls(
             Layers(layers),
             values,
@@ -245,6 +249,7 @@ class Results(Mapping[str, View]):
                 f"merge: left reads {', '.join(map(str, mine))}; right reads {', '.join(map(str, theirs))}. Results merge only when both "
                 "read the same sites: examine with the same layers=."
             )
+        self._check_transformed(other)
         values: Values = {}
         for site in mine:
             left, right = self.values_by_site[site], other.values_by_site[site]
@@ -260,7 +265,7 @@ class Results(Mapping[str, View]):
                 f"merge: left is scored by {self.task.kind}, right by {other.task.kind}. Score both alike."
             )
         manifest = {**self.manifest, "merged": self.manifest.get("merged", 1) + other.manifest.get("merged", 1)}
-        for key in ("samples", "batches", "seconds"):
+        for key in ("samples", "batches", "seconds", "forwards", "passes"):
             if key in manifest and key in other.manifest:
                 manifest[key] = manifest[key] + other.manifest[key]
         shared = self.references.keys() & other.references.keys()
@@ -272,6 +277,17 @@ class Results(Mapping[str, View]):
             self.task.merged(other.task),
             {n: self.references[n].merge(other.references[n]) for n in sorted(shared)},
         )
+
+    def _check_transformed(self, other: "Results") -> None:
+        """**Raises:** `MergeError` where samples were shown under other transformations: sums over both would be numbers of neither."""
+        left, right = (r.manifest.get("transformations") or ["none"] for r in (self, other))
+        digests = {r.manifest.get("transformations_digest") for r in (self, other)} - {None}
+        if left != right or len(digests) > 1:
+            more = ", and are not made alike" if left == right else ""
+            raise MergeError(
+                f"merge: left has the transformations {', '.join(left)}; right {', '.join(right)}{more}. Results merge only when samples were "
+                "shown alike: examine with the same transformations=."
+            )
 
 
 def load(path: str | os.PathLike[str]) -> Results:

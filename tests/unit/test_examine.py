@@ -354,6 +354,31 @@ def test_a_run_does_not_go_on_as_another(
         ls.examine(small(), X, resume=path, keep_rows=str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("labels", "other", "words"), [(Y, small(2), "another reference"), (1 - Y, small(1), "another first batch of data")]
+)
+def test_a_run_does_not_go_on_with_other_labels_or_references(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: Any, other: Any, words: str
+) -> None:
+    monkeypatch.setattr("layerscope._manifest.SAVE_EVERY", 0.0)
+    path = tmp_path / "run.lscope"
+
+    def stop(batch: Any) -> Any:
+        if path.exists():
+            raise KeyboardInterrupt
+        return batch
+
+    def run(labels: Any, other: Any, preprocess: Any = None) -> ls.Results:
+        data = ls.Data((X, labels), preprocess=preprocess)
+        return ls.examine(small(), data, batch_size=32, references={"other": other}, resume=path)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Y, small(1), stop)
+    with pytest.raises(DataError, match=rf"made with {words}\."):
+        run(labels, other)
+    assert run(Y, small(1)).manifest["samples"] == len(X)
+
+
 def test_the_manifest_says_what_was_asked() -> None:
     results = ls.examine(small(), X, layers=[nn.ReLU, "6"], thresholds={"1": 0.2}, references={"twin": small(3)})
     assert results.manifest["asked"] == {

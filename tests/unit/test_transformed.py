@@ -10,7 +10,7 @@ import pytest
 import layerscope as ls
 from layerscope import measures as ms
 from layerscope import transformations as ts
-from layerscope._errors import DataError
+from layerscope._errors import DataError, MergeError
 from layerscope._inputs import INPUT
 from layerscope.feed import Feed
 from tests.conftest import require
@@ -145,6 +145,25 @@ def test_a_score_of_ones_own() -> None:
     results = ls.examine(model, ls.Data((x, y), score=error), transformations=turns, batch_size=2 * T)
     wanted = (by_hand(model, turns(x))["8"][:, 0].reshape(9, T) - y.numpy()[:, None]) ** 2
     np.testing.assert_allclose([float(r) for r in results.task.by_transformation], wanted.mean(0), rtol=1e-5)
+
+
+def test_results_under_other_transformations_do_not_merge() -> None:
+    def made(transformations: Any) -> ls.Results:
+        return ls.examine(net(), images(), transformations=transformations, batch_size=4 * T)
+
+    turned, alike = made(ts.rotations(T)), made(list(ts.rotations(T)))
+    assert turned.merge(alike).manifest["forwards"] == 2 * turned.manifest["forwards"]
+    with pytest.raises(MergeError, match=r"left has the transformations rotate 0°.*right shift"):
+        turned.merge(made(ts.translations(pixels=range(T), directions="x")))
+    with pytest.raises(MergeError, match="are not made alike"):  # of the same names
+        turned.merge(made(ts.rotations(T, border="edge")))
+
+
+def test_results_of_states_alone_survive_a_file(tmp_path: Path) -> None:
+    results = ls.examine(net(), images(), transformations=ts.rotations(T), measures=[ms.Entropy()])
+    loaded = ls.load(results.save(tmp_path / "states.lscope"))
+    np.testing.assert_array_equal(loaded.table["value"], results.table["value"])
+    assert list(loaded) == list(results)
 
 
 def test_shards_merge_and_files_keep_everything(tmp_path: Path) -> None:
