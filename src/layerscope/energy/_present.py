@@ -47,15 +47,19 @@ class Present:
     def __repr__(self) -> str:
         return f"{int(self.tokens.sum())} of {self.tokens.size} tokens"
 
+    @property
+    def samples(self) -> int:
+        """How many samples it tells apart; 1 where it is the same for all."""
+        return len(self.tokens) if self.tokens.ndim == 2 else 1
+
     def beside(self, scores: Array, axis: int) -> Array:
         """The mask to hold against scores (batch, heads, queries, keys), with the tokens along `axis`, which is −1 or −2.
 
         **Raises:** `ShapeError` where it is of another number of samples.
         """
-        samples = len(self.tokens) if self.tokens.ndim == 2 else 1
-        if samples not in (1, scores.shape[0]):
-            raise ShapeError(f"attention: the mask is of {samples} samples, the states of {scores.shape[0]}.")
-        mask = self.tokens.reshape(samples, 1, *((1, -1) if axis == -1 else (-1, 1)))
+        if self.samples not in (1, scores.shape[0]):
+            raise ShapeError(f"attention: the mask is of {self.samples} samples, the states of {scores.shape[0]}.")
+        mask = self.tokens.reshape(self.samples, 1, *((1, -1) if axis == -1 else (-1, 1)))
         return beside(mask, scores)
 
     def among(self, scores: Array) -> Array:

@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from .._errors import DtypeError, SiteError
+from .._errors import DataError, DtypeError, SiteError
 from .._site import Activations, Axes, Chunk, Site
 from ..energy import Layer as Neurons
 from ..energy import (
@@ -31,6 +31,7 @@ from ..energy import (
     Retrieval,
 )
 from ..energy._array import common_framework, framework, numbers
+from ..energy._present import Present
 from ..energy._tree import leaves
 from ..inventory import Layer, Layers, Role
 from ..inventory._select import NO_UNITS_FIRE
@@ -142,12 +143,23 @@ class EnergyProbe(AbstractProbe):
                 f"{', '.join(missing)}: this retrieval has no such layer and step. It does {self.model!r}. References need the same layers "
                 "and at least as many steps."
             )
+        self._check_masks(batch)
         with self._values_only():
             given = self.model.run(self._given(batch), "nothing").read
         count = len(batch.samples)
         on_host = {name: value if framework(value) == "torch" else np.asarray(value) for name, value in given.items()}
         found = {x: read(x, _activations(x, on_host[x.site.path][x.site.step], batch)) for x in layers}
         return {name: value[-1][:count] for name, value in on_host.items()}, found
+
+    def _check_masks(self, batch: Any) -> None:
+        """**Raises:** `DataError` where a mask of tokens, one a sample, would be held against the samples of another batch."""
+        for name, synapse in self.model.ham.synapses.items():
+            masks = [value for value in vars(synapse).values() if isinstance(value, Present)]
+            if batch.number and any(mask.samples > 1 for mask in masks):
+                raise DataError(
+                    f"synapse {name!r}: its mask of tokens, one a sample, is of the samples of one batch, and there are more batches. Give a mask "
+                    "(tokens,) that is the same for all samples, or all samples in one batch: batch_size= as many as the mask has."
+                )
 
     def watch(self, *args: Any, **kwargs: Any) -> AbstractContextManager[None]:
         """**Raises:** `SiteError` always: a retrieval is a description of a run, which nobody calls."""

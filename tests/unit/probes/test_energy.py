@@ -1,5 +1,6 @@
 """A retrieval is measured at every step: counts are those of an independent descent in plain NumPy."""
 
+import dataclasses
 import subprocess
 import sys
 from typing import Any
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 import layerscope as ls
 from layerscope import energy
-from layerscope._errors import DtypeError, SiteError, ThresholdError
+from layerscope._errors import DataError, DtypeError, SiteError, ThresholdError
 from layerscope.probes._abstract import probe_for
 from tests.conftest import require
 from tests.unit.energy.autodiff import ALL, array, double, host
@@ -186,6 +187,27 @@ def test_a_mask_of_another_sample_does_not_pass() -> None:
     retrieval = network().retrieval(clamp={"v": "known"}, steps=STEPS, descent=DT)
     with pytest.raises(AssertionError):
         check(ls.examine(retrieval, {"v": X, "known": known}, measures=COUNTS), descent(X), range(1, STEPS + 1))
+
+
+def test_a_mask_of_tokens_one_a_sample_is_not_held_against_other_samples() -> None:
+    tokens, keys = RNG.standard_normal((16, 4, 3)), RNG.standard_normal((16, 5, 3))
+    here = np.random.default_rng(1).random((16, 4)) < 0.6
+    here[:, 0] = True
+    data = {"q": tokens, "k": keys}
+
+    def retrieval(mask: Any) -> Any:
+        plain = energy.AttentionSynapse.random(np.random.default_rng(2), (4, 3), (5, 3), z=2, scale=1.0)
+        layers = {"q": energy.TanhLayer((4, 3)), "k": energy.TanhLayer((5, 3))}
+        synapse = dataclasses.replace(plain, query_mask=mask)
+        return energy.HAM(layers, {"a": synapse}, [(("q", "k"), "a")]).retrieval(steps=2)
+
+    def values(mask: Any, batch_size: int) -> Any:
+        return ls.examine(retrieval(mask), data, batch_size=batch_size, measures=COUNTS, layers=["q@2"]).table["value"]
+
+    with pytest.raises(DataError, match=r"'a': its mask of tokens, one a sample.*batch_size="):
+        values(here[:8], 8)
+    np.testing.assert_array_equal(values(here[0], 8), values(here[0], 16))
+    assert (values(here, 16) != values(np.ones_like(here), 16)).any()
 
 
 def test_states_by_layer_start_where_the_batch_says() -> None:
