@@ -96,7 +96,7 @@ class Epochs(Mapping[int, Results]):
         return pd.DataFrame(lines, columns=["epoch", "layer", "value", "low", "high", "verdict", "coverage", "note"])
 
     def window(self, *epochs: int) -> Results:
-        """Several epochs as one: the sum of their counts, so the states the layers took in any of them.
+        """Several epochs as one, all of them where none is named: the sum of their counts, so the states the layers took in any of them.
 
         Every sample counts once an epoch.  That is no larger sample of the data, and numbers about the data behind it say so.
         """

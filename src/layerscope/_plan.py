@@ -52,8 +52,8 @@ class Plan:
                 *lines,
                 f"{len(self.passes)} {'pass' if len(self.passes) == 1 else 'passes'} over the data",
                 *passes,
-                f"{self.forwards:,.0f} forwards in batches of {self.batch_size:,}, about {self.minutes:.2g} minutes; tallies of at most "
-                f"{self.gibibytes:.2g} GiB",
+                f"{_count(self.forwards)} forwards in batches of {self.batch_size:,}, {_duration(self.minutes)}; tallies of "
+                f"{_size(sum(self.nbytes))}",
             ]
         )
 
@@ -81,6 +81,7 @@ def plan(
     """What `ls.examine` of the same arguments would take: it is run on the first batch alone.
 
     Passes under `memory_limit` are those of tallies whose size is known (variances); tallies of states grow, and may take more passes.
+    A generator has given its first batch away by then: hand over a list, arrays, a loader, or a fresh one for the run.
     """
     choices = Choices(
         layers=layers,
@@ -168,3 +169,22 @@ def _nbytes(values: Mapping[AbstractTally[Any], Any], layer: Layer, samples: flo
 
 def _mebibytes(size: float) -> str:
     return "unknown size" if math.isnan(size) else in_mib(int(size))
+
+
+def _count(number: float) -> str:
+    return "an unknown number of" if math.isnan(number) else f"{number:,.0f}"
+
+
+def _duration(minutes: float) -> str:
+    """A time to expect, in the unit one would say it in."""
+    if math.isnan(minutes):
+        return "an unknown time"
+    if minutes < 1 / 60:
+        return "less than a second"
+    return f"about {minutes * 60:.0f} s" if minutes < 2 else f"about {minutes:,.0f} minutes"
+
+
+def _size(size: float) -> str:
+    if math.isnan(size):
+        return "unknown size"
+    return f"at most {in_mib(int(size)) if size < 2**30 else f'{size / 2**30:.3g} GiB'}"

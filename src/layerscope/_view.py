@@ -2,13 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import LayerscopeError, SiteError
+from ._errors import DataError, LayerscopeError, SiteError
 from ._reading import Reading
 from ._seen import SeenStates
 from ._site import Site
@@ -41,7 +41,7 @@ from .measures import (
     classes_of,
     trust_in,
 )
-from .tallies import AbstractTally, PackedRows, StateCounts, StateTable
+from .tallies import AbstractTally, PackedRows, StateCounts, StateSketch, StateTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,8 +101,11 @@ class View:
     def site(self) -> Site:
         return self.layer.site
 
-    def value(self, tally: AbstractTally[Any]) -> Any:
-        """The value of a tally at this site, as it is; one that holds more serves for one that holds less."""
+    def value(self, tally: AbstractTally[Any], measure: AbstractMeasure[Any] | None = None) -> Any:
+        """The value of a tally at this site, as it is; one that holds more serves for one that holds less.
+
+        **Raises:** `SiteError` where none was recorded that holds it; it names the `measure` to ask for, where one is given.
+        """
         if tally in self._values:
             return self._values[tally]
         for other, value in self._values.items():
@@ -110,13 +113,30 @@ class View:
                 return other.answer(value)
         there = ", ".join(map(repr, self._values)) or "nothing"
         raise SiteError(
-            f"{self.site}: {tally!r} was not recorded; recorded are {there}. Ask for a measure that reads it: "
-            "ls.examine(model, data, measures=[…])."
+            f"{self.site}: {tally!r} was not recorded; recorded are {there}. {self._how_to_ask(tally, measure)}"
         )
+
+    def _how_to_ask(self, tally: AbstractTally[Any], measure: AbstractMeasure[Any] | None) -> str:
+        if measure is None:
+            return "Ask for a measure that reads it: ls.examine(model, data, measures=[…])."
+        more = ""
+        if type(tally).__name__.startswith("Grid") or getattr(tally, "grid", False):
+            more = f", transformations={'…' if self._transformations else 'ls.transformations.rotations(16)'}"
+        counts = getattr(tally, "strata", None) == "label"
+        labels = ", with labels in the data" if counts else ""
+        if counts and any(isinstance(each, StateSketch) for each in self._values):
+            labels += " and without sketch="
+        return f"Ask for it: ls.examine(model, data, measures=[{_written(measure)}]{more}){labels}."
 
     def reading(self, measure: AbstractMeasure[Any]) -> Reading:
         """The reading of any measure whose tally was recorded."""
-        return measure.compute(self.value(measure.tally))
+        given: Any = measure
+        if not isinstance(given, AbstractMeasure):
+            name = given.__name__ if isinstance(given, type) else repr(given)
+            raise DataError(
+                f"{self.site}: {name} is no measure. Give an object of one, with the parentheses: ls.measures.Entropy()."
+            )
+        return measure.compute(self.value(measure.tally, measure))
 
     def trust(self, *, per: Per = "position") -> Trust:
         """How far the entropy can be trusted; printed, "9.96 bits [9.82, 10.12] of 32 (31 %); …", and `.words` for the verdict."""
@@ -131,7 +151,7 @@ class View:
         """A row per class: its samples, states, those no other class shows, entropies, coverage, and efficiency at equal samples."""
         import pandas as pd
 
-        lines = [asdict(line) for line in classes_of(self.value(StateTable(strata="label")))]
+        lines = [asdict(line) for line in classes_of(self.value(StateTable(strata="label"), Information()))]
         table = pd.DataFrame(lines).set_index("label")
         room = max(1, self.table.units)
         return table.assign(
@@ -155,7 +175,7 @@ class View:
         }
         recorded = {name: measure for name, measure in columns.items() if self._recorded(measure.tally)}
         if not recorded:
-            self.value(SampleVarianceByTransformation().tally)  # says what to ask for
+            self.value(SampleVarianceByTransformation().tally, NormalizedVariance())  # says what to ask for
         table = pd.DataFrame({name: np.asarray(self.reading(measure)) for name, measure in recorded.items()})
         return table.set_axis(pd.Index(self._transformations or table.index, name="transformation"), axis="index")
 
@@ -173,7 +193,7 @@ class View:
         return pd.DataFrame({"samples": samples, **columns}).rename_axis("label")
 
     def _classes(self, measure: AbstractGridMeasure) -> dict[int, Reading]:
-        return measure.classes(self.value(measure.tally))
+        return measure.classes(self.value(measure.tally, measure))
 
     def _recorded(self, tally: AbstractTally[Any]) -> bool:
         return any(other.covers(tally) for other in self._values)
@@ -213,3 +233,11 @@ class View:
         except LayerscopeError as error:
             said = str(error).splitlines()[0]
         return f"<{layer.site}: {layer.kind}, {layer.units} units; entropy {said}>"
+
+
+def _written(measure: AbstractMeasure[Any]) -> str:
+    """A measure as one would write it, without what is left at its default: "ls.measures.CKA(against=1)"."""
+    kind, recipe = measure.__class__, cast(Any, measure)  # a dataclass
+    given = {f.name: getattr(recipe, f.name) for f in fields(recipe) if getattr(recipe, f.name) != f.default}
+    inside = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    return f"{'ls.measures.' if kind.__module__.startswith('layerscope.measures') else ''}{kind.__name__}({inside})"

@@ -88,6 +88,8 @@ class States(AbstractMeasure[StateCounts]):
         match self.wrong:
             case "says 0.0 of nothing":
                 return replace(reading, value=float(len(n)))
+            case "breaks of nothing":
+                return replace(reading, value=float(n.max()))
             case "changes the tally":
                 value.samples += 1
             case "forgets the observations":
@@ -113,6 +115,7 @@ def test_the_check_accepts_a_right_measure() -> None:
     "wrong",
     [
         "says 0.0 of nothing",
+        "breaks of nothing",
         "changes the tally",
         "forgets the observations",
         "has no unit",
@@ -124,6 +127,11 @@ def test_the_check_accepts_a_right_measure() -> None:
 def test_the_check_rejects(wrong: str) -> None:
     with pytest.raises(AssertionError):
         check_measure(States(wrong))
+
+
+def test_the_check_names_a_class_that_was_given_for_an_object() -> None:
+    with pytest.raises(AssertionError, match=r"give an object of it, States\(\)"):
+        check_measure(States)  # type: ignore[arg-type]
 
 
 # --- laws of entropy ------------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from layerscope import measures as ms
-from layerscope._errors import SiteError
+from layerscope._errors import DataError, SiteError
 from layerscope._site import Axes
 from layerscope._view import View
 from layerscope.inventory import Layer, Role
@@ -59,10 +59,22 @@ def test_methods_have_the_words_and_arguments_of_their_measures() -> None:
 def test_what_was_not_recorded_says_what_to_ask_for() -> None:
     with pytest.raises(SiteError, match=r"GridCovariances.* was not recorded; recorded are GridMoments.*measures="):
         GRID.cka()
+    with pytest.raises(SiteError, match=r"measures=\[ls\.measures\.CKA\(against=2\)\], transformations=…\)\.$"):
+        GRID.cka(against=2)
+    with pytest.raises(SiteError, match=r"measures=\[ls\.measures\.Entropy\(\)\]\)\.$"):
+        GRID.entropy()
+    with pytest.raises(SiteError, match=r"measures=\[ls\.measures\.Information\(\)\]\), with labels in the data\.$"):
+        GRID.information()
     with pytest.raises(SiteError, match=r"strata='label'\) was not recorded"):
         GRID.by_class()
     with pytest.raises(SiteError, match="GridMoments"):
         view().by_transformation()
+
+
+@pytest.mark.parametrize("no_measure", [ms.CKA, "cka"], ids=str)
+def test_what_is_no_measure_is_refused_in_words(no_measure: Any) -> None:
+    with pytest.raises(DataError, match=r"is no measure\. Give an object of one, with the parentheses"):
+        GRID.reading(no_measure)
 
 
 def test_a_row_per_transformation() -> None:

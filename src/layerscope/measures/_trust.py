@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from .._errors import SiteError
 from .._reading import (
     CONSTANT,
     CORRECTED,
@@ -27,7 +28,7 @@ FEWEST = 50
 """Samples below which no interval is given: with fewer, its coverage was never checked."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trust:
     """What the samples say about one layer's Shannon entropy *in the data they come from*; `print` it for the lead sentence.
 
@@ -164,7 +165,7 @@ class Trust:
             return self.words
         if self.verdict in (LOWER_BOUND, SATURATED):
             ceiling = math.log2(self.value.observations)
-            filled = f" = {percent(self.plug_in / ceiling)} of log2 N" if ceiling else ""
+            filled = f", {percent(self.plug_in / ceiling)} of log2 N" if ceiling else ""
             return f"between {shown(low)} and {shown(high)} bits of {units:,}; {self.value.samples:,} samples cannot tell ({plain}{filled})"
         share = (
             f"; {percent(min(1.0, self.c2 / self.allowed))} of what its firing rates allow ({shown(self.allowed)} bits)"
@@ -177,6 +178,12 @@ class Trust:
             else f"extrapolated, between {shown(low)} and {shown(high)},"
         )
         return f"{self.c2:.4g} bits {within} of {units:,} ({percent(self.c2 / units)}){share}; {plain}"
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Trust {self.verdict}: {self}>"
+        except SiteError as error:  # of a sketch
+            return f"<Trust, not to be told: {error}>"
 
 
 def trust_in(value: StateCounts) -> Trust:

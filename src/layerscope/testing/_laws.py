@@ -162,6 +162,7 @@ def check_measure(
 
     `symmetric` also asserts that renaming units leaves a number unchanged (or renames an array with one number a unit).
     """
+    assert not isinstance(measure, type), f"{measure.__name__} is a class: give an object of it, {measure.__name__}()"
     tally = measure.tally
     check_tally(tally, seed, chunks=chunks, first=first)
     check_recipe(measure)
@@ -209,6 +210,10 @@ def _check_nothing(measure: Any, compute: Callable[[], Reading]) -> None:
         reading = compute()
     except EmptyTally:
         return
+    except Exception as error:
+        raise AssertionError(
+            f"{measure!r}: of nothing it raises {type(error).__name__} ({error}); raise EmptyTally or give NaN"
+        ) from error
     assert np.all(np.isnan(reading.value)), (
         f"{measure!r}: of nothing it says {reading.value}; raise EmptyTally or give NaN"
     )

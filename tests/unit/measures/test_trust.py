@@ -101,7 +101,7 @@ def test_the_lead_sentence() -> None:
     for case, start, inside in (
         ("rare ones beside", " bits [", " of what its firing rates allow ("),
         ("half of it unseen", " bits extrapolated, between ", "plain count"),
-        ("all different", "between ", "of 64; 400 samples cannot tell (plain count 8.64 = 100 % of log2 N)"),
+        ("all different", "between ", "of 64; 400 samples cannot tell (plain count 8.64, 100 % of log2 N)"),
         ("one state", "One state in all 180 observations of 60 samples.", ""),
     ):
         said = str(trust_in(CASES[case][0]))

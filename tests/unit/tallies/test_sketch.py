@@ -276,6 +276,8 @@ def test_examine_with_a_sketch(tmp_path: Path) -> None:
     for refused in (sketch["1"].counts, sketch["1"].state_ids, sketch["1"].trust, lambda: sketch["1"].states.top(3)):
         with pytest.raises(SiteError, match="holds only the frequent ones and a sample"):
             str(refused())
+    assert "examine without sketch=" in repr(sketch["1"].trust())
+    assert repr(whole["3"].trust()) == f"<Trust {whole['3'].trust().verdict}: {whole['3'].trust()}>"
     line = sketch.table.query("layer == '1' and measure == 'equal units'").iloc[0]
     assert math.isnan(float(line["value"]))
     assert "examine without sketch=" in str(line["note"])
