@@ -57,7 +57,8 @@ class Anova(AbstractMeasure[Grid]):
     def compute(self, value: Grid) -> Reading:
         strata = strata_of(value, self.by_class)
         cells = cells_of(value, maps=False)
-        each = averaged([cells.averaged(_statistic(sums, self.design, self.statistic)) for sums in strata.values()])
+        found = [cells.averaged(_statistic(sums, self.design, self.statistic)) for sums in strata.values()]
+        each = averaged(found)
         known = each[~np.isnan(each)]
         number: float | Numbers = each
         if self.level == "layer":
@@ -65,7 +66,7 @@ class Anova(AbstractMeasure[Grid]):
         elif self.level == "map":
             number = cells.by_map(each)
         samples, T = sum(sums.samples for sums in strata.values()), value.transformations
-        still = each.size - known.size
+        still, values = sum(int(np.isnan(of_class).sum()) for of_class in found), each.size * len(found)
         freedom = (T - 1, (samples - 1) * (T - 1) if self.design == "repeated" else T * (samples - 1))
         what = "η²" if self.design == "one-way" else "partial η²"
         reading = Reading(
@@ -73,7 +74,7 @@ class Anova(AbstractMeasure[Grid]):
             observations=samples * T,
             samples=samples,
             measured_in=f"{what if self.statistic == 'effect' else 'F({}, {})'.format(*freedom)} of {T} transformations, {samples} samples",
-            note=f"{still:,} of {each.size:,} values never moved or are no numbers" if still else "",
+            note=f"{still:,} of {values:,} values never moved or are no numbers" if still else "",
         )
         if self.level != "layer" or self.statistic != "effect" or self.by_class:
             return reading

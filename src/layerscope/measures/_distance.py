@@ -65,6 +65,7 @@ class Distance(AbstractMeasure[Distances]):
             observations=n * T,
             samples=n,
             measured_in=f"{_WORDS[self.metric]}{' after taking them back' if self.aligned else ''}, {pairs} of {T} transformations, {n} samples",
+            note="" if np.isfinite(number).all() else "NaN or infinite values",
             jackknife=jackknife,
         )
 

@@ -232,12 +232,16 @@ def check_threshold(value: StateCounts, states: NDArray[np.uint64]) -> None:
 
 def notes_on(value: StateCounts | SketchCounts) -> list[str]:
     """What a reader of any number from this table must know."""
+    repeated = repeats_in(value)
+    return [*oddities_in(value), *([repeated] if repeated else [])]
+
+
+def oddities_in(value: StateCounts | SketchCounts) -> list[str]:
+    """Values that are no numbers, and rows that do not count."""
     notes: list[str] = []
     if value.nan or value.inf:
         where = ", those of masked rows included" if value.masked else ""
         notes.append(f"{value.nan:,} NaN and {value.inf:,} infinite values{where}; NaN and -inf count as not firing")
     if value.masked:
         notes.append(f"{value.masked:,} masked rows left out")
-    if repeated := repeats_in(value):
-        notes.append(repeated)
     return notes

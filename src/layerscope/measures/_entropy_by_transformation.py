@@ -14,7 +14,7 @@ from ..tallies import StateCounts, StateTable
 from ._abstract import AbstractMeasure
 from ._comparison import difference
 from ._counts import Estimator
-from ._entropy import check_choice, entropy_reading
+from ._entropy import check_choice, entropy_reading, oddities_in
 from ._rates import check_observed
 
 
@@ -58,7 +58,7 @@ class EntropyByTransformation(AbstractMeasure[StateCounts]):
             coverage=min(reading.coverage for reading in known),
             bound="≥" if all(reading.bound for reading in known) else "",
             verdict=max((r.verdict for r in known), key=lambda v: UNPROVEN.index(v) if v in UNPROVEN else -1),
-            note="; ".join(filter(None, (_ends(bits), _verdicts(each), _differing(each)))),
+            note="; ".join(filter(None, (_ends(bits), _verdicts(each), _differing(each), *oddities_in(value)))),
         )
 
     def _under(self, value: StateCounts, t: int) -> Reading | LayerscopeError:

@@ -30,6 +30,7 @@ from ._spread import (
     ratio_of,
     spread_of,
     strata_of,
+    unknown_in,
 )
 
 
@@ -91,10 +92,13 @@ class AbstractGridMeasure(AbstractMeasure[Grid]):
     def compute(self, value: Grid) -> Reading:
         strata = strata_of(value, self.by_class)
         cells = cells_of(value, self.maps)
-        spreads = [spread_of(sums, self.flavour, self.ddof).of(cells) for sums in strata.values()]
+        elements = [spread_of(sums, self.flavour, self.ddof) for sums in strata.values()]
+        spreads = [spread.of(cells) for spread in elements]
         found = [self.cells(spread) for spread in spreads]
         samples = sum(sums.samples for sums in strata.values())
-        notes = [*(text for _, text in found if text), *_also(value, self.by_class, len(strata))]
+        known = sum(bool(np.isfinite(numbers).any()) for numbers, _ in found)
+        notes = [*(text for _, text in found if text), unknown_in(elements, value.inside)]
+        notes = [*filter(None, notes), *_also(value, self.by_class, len(strata), known)]
         each = averaged([numbers for numbers, _ in found])
         reading = Reading(
             cells.by_map(each) if self.level == "map" and not self.maps else each,
@@ -140,11 +144,15 @@ class AbstractGridMeasure(AbstractMeasure[Grid]):
         return "standard deviation" if self.flavour == "std" else "variance"
 
 
-def _also(value: Grid, by_class: bool, strata: int) -> list[str]:
+def _also(value: Grid, by_class: bool, strata: int, known: int) -> list[str]:
     notes: list[str] = []
     if by_class:
-        left = len(value.by) - strata
-        notes.append(f"mean over {strata} classes" + (f", {left} with a single sample left out" if left else ""))
+        left, without = len(value.by) - strata, strata - known
+        notes.append(
+            f"mean over {known} classes"
+            + (f", {left} with a single sample left out" if left else "")
+            + (f", {without} without a number left out" if without else "")
+        )
     if value.inside is not None:
         notes.append(
             f"{int((~value.inside).sum()):,} of {value.values:,} values lie outside the map under some transformation"

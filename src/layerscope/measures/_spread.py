@@ -84,6 +84,14 @@ class Cells:
         return mean_of(units.reshape(units.shape[0], -1), axis=1)
 
 
+def unknown_in(spreads: Sequence[Spread], inside: NDArray[np.bool_] | None) -> str:
+    """How many values, class by class, held NaN or infinite activations; nothing where none did."""
+    known = [np.isfinite(each.over_t) & np.isfinite(each.over_samples) for each in spreads]
+    lost = sum(int((~each if inside is None else ~each & inside).sum()) for each in known)
+    whole = sum(each.size if inside is None else int(inside.sum()) for each in known)
+    return f"{lost:,} of {whole:,} values held NaN or infinite activations" if lost else ""
+
+
 def cells_of(value: Grid, maps: bool) -> Cells:
     return Cells(value.shape, value.unit, value.inside, maps)
 
@@ -113,7 +121,7 @@ class Ratio:
 
     @property
     def note(self) -> str:
-        parts = ((self.dead, "dead"), (self.constant, "constant"), (self.only_t, "moved by the transformation only"), (self.unknown, "with NaN or infinite values"))  # fmt: skip
+        parts = ((self.dead, "dead"), (self.constant, "constant"), (self.only_t, "moved by the transformation only"))
         found = ", ".join(f"{count:,} {what}" for count, what in parts if count)
         return f"{found} of {self.cells:,}" if found else ""
 

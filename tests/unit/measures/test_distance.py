@@ -125,3 +125,12 @@ def test_bad_input_says_what_to_do() -> None:
         GridDistances().from_arrays(SITE, {**arrays, "count": arrays["count"][1:]})
     with pytest.raises(FileFormatError, match="distances need sums"):
         GridDistances().from_arrays(SITE, {"count": arrays["count"]})
+
+
+def test_no_number_says_why() -> None:
+    x = activations(20, 3, 5)
+    assert not reading(Distance(), x).note
+    x[3, 2, 1] = np.nan
+    found = reading(Distance(), x)
+    assert np.isnan(found.value)
+    assert found.note == "NaN or infinite values"

@@ -72,3 +72,10 @@ def test_a_transformation_without_a_number_is_nan() -> None:
 def test_it_obeys_the_law() -> None:
     measure = EntropyByTransformation()
     check_measure(measure, chunks=random_chunks(measure.tally, 1, T=T))
+
+
+def test_values_that_are_no_numbers_are_counted() -> None:
+    x = firing(50)
+    assert "NaN" not in reading(EntropyByTransformation(), x).note
+    x[3, 1, 2] = np.nan
+    assert "6 NaN and 0 infinite values; NaN and -inf count as not firing" in reading(EntropyByTransformation(), x).note

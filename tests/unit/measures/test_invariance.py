@@ -183,8 +183,31 @@ def test_nothing_that_is_no_number_spreads() -> None:
     x = activations(20, T, 5)
     x[3, 2, 1] = np.nan
     found = reading(ms.NormalizedVariance(), x)
-    assert "1 with NaN or infinite values of 5" in found.note
+    assert "1 of 5 values held NaN or infinite activations" in found.note
     assert float(found) == pytest.approx(oracle(ms.NormalizedVariance(), np.delete(x, 1, axis=2)).item(), rel=EXACT)
+
+
+@pytest.mark.parametrize(
+    "kind", [ms.TransformationVariance, ms.SampleVariance, ms.FeaturesVariance, ms.NormalizedFeaturesVariance]
+)
+def test_what_is_left_out_as_no_number_is_counted(kind: Any) -> None:
+    x = activations(20, T, 5)
+    assert "NaN" not in reading(kind(), x).note
+    x[3, 2, 1] = np.nan
+    assert "1 of 5 values held NaN or infinite activations" in reading(kind(), x).note
+
+
+def test_a_class_without_a_number_is_none_of_those_averaged() -> None:
+    x, labels = activations(21, T, 5), np.arange(21) % 3
+    x[0] = np.nan
+    found = reading(ms.TransformationVariance(by_class=True), x, labels=labels)
+    assert (
+        "5 of 15 values held NaN or infinite activations; mean over 2 classes, 1 without a number left out"
+        in found.note
+    )
+    others = labels != 0
+    assert float(found) == float(reading(ms.TransformationVariance(by_class=True), x[others], labels=labels[others]))
+    assert "5 of 15 values never moved or are no numbers" in reading(ms.Anova(by_class=True), x, labels=labels).note
 
 
 def test_a_dead_layer_says_so() -> None:

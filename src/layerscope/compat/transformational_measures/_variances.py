@@ -148,8 +148,7 @@ class AbstractPlain(AbstractVariance):
 
     def layer(self, spread: Spread) -> tuple[float, Numbers, str]:
         lost = int((~np.isfinite(spread.over_t)).sum()) - spread.outside
-        note = f"{lost:,} of {spread.over_t.size:,} with NaN or infinite values" if lost else ""
-        return _mean(spread), spread.over_t, note
+        return _mean(spread), spread.over_t, _unknown(lost, spread.over_t.size)
 
     def total_of(self, spreads: list[Spread]) -> float:
         return float(np.mean([_mean(spread) for spread in spreads]))
@@ -161,7 +160,8 @@ class AbstractNormalized(AbstractVariance):
     def layer(self, spread: Spread) -> tuple[float, Numbers, str]:
         ratio = ratio_of(spread, "variance", "nan", FLOOR)
         whole = mean_of(ratio.value) if self.maps else _over(_mean(spread), _mean(_turned(spread)))
-        return np.nan if ratio.unknown else float(whole), ratio.value, ratio.note
+        note = "; ".join(filter(None, (ratio.note, _unknown(ratio.unknown, ratio.cells))))
+        return np.nan if ratio.unknown else float(whole), ratio.value, note
 
     def total_of(self, spreads: list[Spread]) -> float:
         t, s = (np.mean([_mean(each) for each in of]) for of in (spreads, map(_turned, spreads)))
@@ -201,6 +201,10 @@ class NormalizedSameEquivariance(AbstractNormalized):
     """`SameEquivariance` of every feature map relative to the variance between samples; of a layer the mean over the maps that have one."""
 
     maps = aligned = True
+
+
+def _unknown(lost: int, of: int) -> str:
+    return f"{lost:,} of {of:,} with NaN or infinite values" if lost else ""
 
 
 def _turned(spread: Spread) -> Spread:
