@@ -441,6 +441,36 @@ def test_what_is_no_model_is_refused() -> None:
         ls.examine(lambda x: torch.relu(x), X)
 
 
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_a_forward_that_works_in_place_changes_neither_data_nor_numbers(kind: str) -> None:
+    """In arrays a batch is a view of the data: what changes it would meet the reference, the input as row 0, and the next pass."""
+
+    class Centred(nn.Module):
+        def __init__(self, in_place: bool) -> None:
+            super().__init__()
+            self.inner, self.in_place = small(), in_place
+
+        def forward(self, x: Any) -> Any:
+            if not self.in_place:
+                return self.inner(2 * x - 1)
+            x *= 2
+            x -= 1
+            return self.inner(x)
+
+    def table(in_place: bool, **how: Any) -> Any:
+        given: Any = X[:40].numpy().copy() if kind == "numpy" else X[:40].clone()
+        found = ls.examine(Centred(in_place), given, batch_size=16, references={"twin": Centred(in_place)}, **how).table
+        np.testing.assert_array_equal(np.asarray(given), X[:40].numpy())
+        return found["value"]
+
+    turned: dict[str, Any] = {
+        "transformations": ls.transformations.rotations(2),
+        "measures": [measures.Goodfellow("quantile", 0.1)],
+    }
+    for how in ({}, turned):
+        np.testing.assert_array_equal(table(True, **how), table(False, **how))
+
+
 def test_merge_refuses_strangers() -> None:
     a = ls.examine(small(), X)
     with pytest.raises(MergeError, match="read the same sites"):

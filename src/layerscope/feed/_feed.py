@@ -154,6 +154,7 @@ class Feed:
         """What the model takes: the raw inputs, or what `preprocess` makes of them."""
         preprocess = self._data.preprocess
         if preprocess is not None:
+            inputs = nest.copied(inputs) if self.transformations is None else inputs  # it may work in place
             inputs = nest.normal(preprocess(inputs), batch=True)
         _check_arrays(inputs, preprocessed=preprocess is not None)
         if (given := nest.count(inputs, "what preprocess gave")) != rows:

@@ -195,6 +195,18 @@ def cut(nest: Any, start: int, stop: int) -> Any:
     return each(one, nest)
 
 
+def copied(nest: Any) -> Any:
+    """The nest with arrays of its own, so that what works in place leaves the user's data as they are; some cannot be changed anyway."""
+
+    def one(leaf: Any) -> Any:
+        if is_rows(leaf):
+            return Rows(leaf)
+        copy = getattr(leaf, "copy" if type(leaf).__module__ == "numpy" else "clone", None)  # that of PyTorch
+        return copy() if callable(copy) else leaf
+
+    return each(one, nest)
+
+
 def take(nest: Any, index: NDArray[np.int64]) -> Any:
     """Samples by increasing index: a slice where they lie side by side, so that a file is read in one piece."""
     together = index[-1] - index[0] == len(index) - 1

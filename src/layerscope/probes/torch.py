@@ -177,13 +177,16 @@ class TorchProbe(AbstractProbe):
         return inputs.to(_device_of(self.model)) if isinstance(inputs, torch.Tensor) else inputs
 
     def _placed(self, value: Any) -> Any:
-        """Inputs as tensors on the model's device; NumPy float64 in the dtype of the model, as nobody trains in NumPy's default."""
+        """Inputs as tensors on the model's device; NumPy float64 in the dtype of the model, as nobody trains in NumPy's default.
+
+        They are copies: a forward that works in place must not reach the user's data, nor what the next network is given.
+        """
         if isinstance(value, np.ndarray):
             wanted = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.float32)
             tensor = torch.from_numpy(np.ascontiguousarray(value))
             value = tensor.to(wanted) if tensor.dtype == torch.float64 else tensor
         if isinstance(value, torch.Tensor):
-            return value.to(_device_of(self.model))
+            return value.to(_device_of(self.model), copy=True)
         if isinstance(value, Mapping):
             return {key: self._placed(each) for key, each in value.items()}
         if isinstance(value, tuple | list):

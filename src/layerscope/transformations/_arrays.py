@@ -5,8 +5,8 @@ PyTorch, in NumPy, or inside a program of JAX or TensorFlow while it is traced.
 """
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,21 @@ def namespace(x: Any) -> Any:
     from array_api_compat import array_namespace
 
     return array_namespace(x)
+
+
+def copied(x: Any) -> Any:
+    """A batch whose arrays, also in mappings and sequences, may be changed in place; arrays that nobody can change stay as they are."""
+    if isinstance(x, Mapping):
+        parts = cast(Mapping[Any, Any], x)
+        return {key: copied(parts[key]) for key in parts}
+    if isinstance(x, list | tuple):
+        kind = cast(Any, type)(x)
+        items = [copied(item) for item in cast(Sequence[Any], x)]
+        return kind(*items) if hasattr(kind, "_fields") else kind(items)
+    if is_torch(x):
+        return x.clone()
+    copy = getattr(x, "copy", None)  # pictures have one too
+    return copy() if callable(copy) and (isinstance(x, np.ndarray) or not is_array(x)) else x
 
 
 def transposed(x: Any, order: Sequence[int]) -> Any:

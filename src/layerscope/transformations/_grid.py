@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .._errors import DataError
 from ._abstract import AbstractTransformation, Frame
 from ._affine import Affine, fanned, undone
-from ._arrays import is_array, is_torch, join, namespace, ready, to_host
+from ._arrays import copied, is_array, is_torch, join, namespace, ready, to_host
 from ._chain import Chain, chain
 from ._custom import Custom, Draw
 from ._exact import Identity
@@ -96,10 +96,10 @@ class Transformations(Sequence[AbstractTransformation]):
             if len(maps) == len(self) and len({m.mode for m in maps}) == 1:
                 together = fanned(tuple(maps), inputs, frame)
                 return namespace(together).reshape(together, (-1, *together.shape[2:]))
-            columns = [_checked(item, item.apply(inputs, frame), inputs) for item in self.items]
+            columns = [_checked(item, _applied(item, inputs, frame), inputs) for item in self.items]
             return join(columns)
         frame = Frame(None, None)
-        return _interleaved([_of_form(item, item.apply(inputs, frame), inputs) for item in self.items])
+        return _interleaved([_of_form(item, _applied(item, inputs, frame), inputs) for item in self.items])
 
     def frame_of(self, x: Any) -> Frame:
         """Where the images of a batch have their rows and columns; arrays that are no images have none.
@@ -136,7 +136,7 @@ class Transformations(Sequence[AbstractTransformation]):
         for item in filter(_is_foreign, self.items):
             if is_array(inputs):
                 _check_array(item, inputs, Frame(None, None) if self.custom else self.frame_of(inputs))
-            elif not _equal(*(_of_form(item, item.apply(inputs, Frame(None, None)), inputs) for _ in range(2))):
+            elif not _equal(*(_of_form(item, _applied(item, inputs, Frame(None, None)), inputs) for _ in range(2))):
                 raise DataError(_differs(item))
 
     def alignment(self, inputs: Any) -> "Alignment":
@@ -168,7 +168,7 @@ class Transformations(Sequence[AbstractTransformation]):
             return None if back is None else namespace(back).reshape(back, values.shape)
         columns: list[Any] = []
         for k, item in enumerate(self.items):
-            column = item.undo(grid[:, k], frame)
+            column = item.undo(copied(grid[:, k]) if _is_foreign(item) else grid[:, k], frame)
             if column is None:
                 return None
             columns.append(column)
@@ -185,6 +185,11 @@ def _is_foreign(item: AbstractTransformation) -> bool:
     return any(
         isinstance(part, Custom | Draw) or not type(part).__module__.startswith(__package__ or "") for part in parts
     )
+
+
+def _applied(item: AbstractTransformation, inputs: Any, frame: Frame) -> Any:
+    """What a transformation makes of a batch; code of the user's may work in place, on a copy that is no other column's."""
+    return item.apply(copied(inputs) if _is_foreign(item) else inputs, frame)
 
 
 def _checked(item: AbstractTransformation, made: Any, given: Any) -> Any:
@@ -226,13 +231,13 @@ def _interleaved(columns: Sequence[Any]) -> Any:
 
 
 def _check_array(item: AbstractTransformation, x: Any, frame: Frame) -> None:
-    made = _checked(item, item.apply(x, frame), x)
+    made = _checked(item, _applied(item, x, frame), x)
     once = to_host(made)
     if "float" in str(once.dtype) and np.isfinite(to_host(x)).all() and not np.isfinite(once).all():
         raise DataError(f"{item.name}: it makes NaN or infinite values of finite inputs. Mend it, or leave it out.")
-    if not np.array_equal(once, to_host(item.apply(x, frame)), equal_nan="float" in str(once.dtype)):
+    if not np.array_equal(once, to_host(_applied(item, x, frame)), equal_nan="float" in str(once.dtype)):
         raise DataError(_differs(item))
-    alone = to_host(item.apply(x[-1:], frame))
+    alone = to_host(_applied(item, x[-1:], frame))
     if not np.allclose(
         once[-1:].astype(np.float64), alone.astype(np.float64), rtol=1e-4, atol=1e-5 * _size(once), equal_nan=True
     ):

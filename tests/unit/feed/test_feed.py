@@ -218,3 +218,34 @@ def test_notes_say_how_the_data_was_read():
 def test_a_function_may_give_a_function():
     feed = Feed(lambda: lambda: iter([(X[:4], Y[:4])]))
     assert [[len(batch.samples) for batch in feed] for _ in range(2)] == [[4], [4]]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_a_preprocess_that_works_in_place_leaves_the_data_as_they_are(kind: str) -> None:
+    """It is called again for every look at the first samples, and in every pass."""
+
+    def doubled(x: Any) -> Any:
+        x *= 2
+        return x
+
+    given = np.arange(12.0).reshape(6, 2)
+    x: Any = require("torch").from_numpy(given.copy()) if kind == "torch" else given.copy()
+    feed = Feed(Data(x, preprocess=doubled), batch_size=4)
+    for _ in range(2):
+        feed.peek(3)
+        rows = np.concatenate([np.asarray(batch.args[0])[: len(batch.samples)] for batch in feed])
+        np.testing.assert_array_equal(rows, 2 * given)
+    np.testing.assert_array_equal(np.asarray(x), given)
+
+
+def test_a_generator_that_gave_items_before_is_said_to_have() -> None:
+    def items() -> Iterator[np.ndarray]:
+        yield from np.split(X, 2)
+
+    fresh, begun = items(), items()
+    next(begun)
+    assert not any("before" in note for note in Feed(fresh).notes)
+    feed = Feed(begun)
+    assert any("given items before" in note for note in feed.notes)
+    assert sum(len(batch.samples) for batch in feed) == len(X) // 2

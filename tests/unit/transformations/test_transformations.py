@@ -400,6 +400,32 @@ def test_nests_and_texts_come_sample_major() -> None:
     np.testing.assert_array_equal(named_rows["x"], [[1, 1], [-1, -1]])
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+@pytest.mark.parametrize("first", [True, False])
+def test_functions_that_work_in_place_reach_no_other_column(kind: str, first: bool) -> None:
+    def negated(x: Any) -> Any:
+        array = x["x"] if isinstance(x, dict) else x  # pyright: ignore[reportUnknownVariableType]
+        array *= -1
+        return x  # pyright: ignore[reportUnknownVariableType]
+
+    given = np.arange(1.0, 33.0).reshape(2, 1, 4, 4)
+    x: Any = require("torch").from_numpy(given.copy()) if kind == "torch" else given.copy()
+    custom = ts.Custom(negated, back=negated, on_layer=lambda values, axes: negated(values))
+    grid = ts.Transformations((custom, ts.Identity()) if first else (ts.Identity(), custom))
+    signs = np.array([-1, 1] if first else [1, -1]).reshape(1, 2, 1, 1, 1)
+    wanted = (given[:, None] * signs).reshape(4, 1, 4, 4)
+    grid.check(x)
+    rows: Any = grid(x)
+    np.testing.assert_array_equal(np.asarray(rows), wanted)
+    named: Any = grid({"x": x})
+    np.testing.assert_array_equal(np.asarray(named["x"]), wanted)
+    back: Any = grid.alignment(x).align(rows, 1)
+    np.testing.assert_array_equal(np.asarray(back), np.repeat(given, 2, axis=0))
+    np.testing.assert_array_equal(np.asarray(rows), wanted)  # what a layer gave
+    np.testing.assert_array_equal(np.asarray(x), given)
+
+
 def test_recipes_are_values() -> None:
     assert ts.rotations(16) == ts.rotations(16) != ts.rotations(15)
     assert hash(ts.rotations(16)) == hash(ts.rotations(16))
