@@ -13,7 +13,9 @@ UNDERSAMPLED = 0.9
 
 MEASURED, CORRECTED, EXTRAPOLATED = "measured", "corrected", "extrapolated"
 LOWER_BOUND, SATURATED, CONSTANT = "lower bound only", "saturated", "constant"
-UNPROVEN = (EXTRAPOLATED, LOWER_BOUND, SATURATED)
+VERDICTS = (CONSTANT, MEASURED, CORRECTED, EXTRAPOLATED, LOWER_BOUND, SATURATED)
+"""Those that promise most come first."""
+UNPROVEN = VERDICTS[3:]
 """Verdicts under which a number has no 95 % interval."""
 
 

@@ -123,6 +123,7 @@ class Results(Mapping[str, View]):
             measured_in=f"aIQ, weight {weight}",
             coverage=network.coverage,
             bound=network.bound,
+            verdict=network.verdict,
             note=network.note,
         )
 

@@ -59,7 +59,9 @@ def check_told(results: ls.Results) -> None:
             assert row["observations"] > 0, row
         if row["verdict"] in ("measured", "corrected") and not math.isnan(row["low"]):
             assert row["low"] <= row["value"] <= row["high"], row
-    results.beside(), results.ranking(), results["relu"].classes(), repr(results["relu"]), results["relu"].states.top(3)
+    view = results["relu"]
+    for made in (results.beside(), results.ranking(), view.classes(), repr(view), view.states.top(3)):
+        assert made is not None
     assert "<html" in results.to_html()
 
 

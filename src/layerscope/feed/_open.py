@@ -51,6 +51,7 @@ def open_source(data: Data, cut: Cut) -> AbstractSource:
             own_size=own if is_integer(own) else None,
             batches=_length(source),
             restartable=not isinstance(source, Iterator),
+            begun=inspect.isgenerator(source) and inspect.getgeneratorstate(source) != inspect.GEN_CREATED,
         )
     if callable(source):
         return _open_function(source, data, cut)

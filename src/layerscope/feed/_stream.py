@@ -21,7 +21,7 @@ _USED_UP = "Data: the data gave nothing: it was used up, or empty. Pass a list, 
 class Stream(AbstractSource):
     """Items that come one after the other; `begin` starts anew, and the first item is looked at before it is taken.
 
-    `bare` says what items without a target are: "batches", "samples", or "unclear", which raises.
+    `bare` says what items without a target are: "batches", "samples", or "unclear", which raises; `begun` that it gave items before.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Stream(AbstractSource):
         length: int | None = None,
         batches: int | None = None,
         restartable: bool = True,
+        begun: bool = False,
         ids: str | None = "the data has no addressable index",
     ) -> None:
         _refuse_whole(data)
@@ -51,6 +52,7 @@ class Stream(AbstractSource):
         self.batches = batches if cut.samples is None and cut.batch_size is None and not self._singles else None
         self.words, self.target_words = self._layout.words(), place(self._layout.label)
         running = () if data.ids is not None or ids is None else (f"ids are running numbers: {ids}",)
+        running += ("the generator had given items before, which are not among these samples",) if begun else ()
         few = cut.samples is not None and (length is None or cut.samples < length)
         self.notes = (*running, f"the first {cut.samples:,} samples of the stream") if few else running
 

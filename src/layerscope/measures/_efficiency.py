@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from .._errors import EmptyTally
-from .._reading import UNPROVEN, Jackknife, Reading, percent
+from .._reading import UNPROVEN, VERDICTS, Jackknife, Reading, percent
 from .._site import Site
 from .._states import Per
 from ..tallies import SketchCounts, StateCounts, StateTable
@@ -196,8 +196,15 @@ class NetworkEfficiency(AbstractSummary):
             coverage=min((r.coverage for r in used.values()), default=math.nan),
             bound="≥" if any(r.bound for r in used.values()) else "",
             note="; ".join(notes),
+            verdict=weakest(reading.verdict for reading in used.values()),
             jackknife=jackknife,
         )
+
+
+def weakest(verdicts: Iterable[str]) -> str:
+    """The verdict that promises least; empty where one is missing."""
+    found = set(verdicts)
+    return max(found, key=VERDICTS.index) if found <= {*VERDICTS} and found else ""
 
 
 def _geometric_jackknife(readings: list[Reading], value: float) -> Jackknife | None:

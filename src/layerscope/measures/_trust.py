@@ -148,8 +148,8 @@ class Trust:
         c2, (low, high) = self.c2, self.limits
         return {
             CONSTANT: f"One state in all {self.value.observations:,} observations of {self.value.samples:,} samples.",
-            MEASURED: f"Sampled well enough: even if every unseen state used all units freely, the entropy would be at most "
-            f"{max(c2, self.rare.bits):.4g} bits.",
+            MEASURED: f"Sampled well enough: even if every unseen state used all units freely, these samples would read at most "
+            f"{max(c2, self.rare.bits):.4g} bits; the interval speaks of other samples.",
             CORRECTED: f"The plain count misses about {c2 - self.plug_in:.2g} bits; the corrected value accounts for them, assuming rare "
             "states behave like those seen once or twice.",
             EXTRAPOLATED: f"An extrapolation: {max(0.0, c2 - self.plug_in):.2g} of the {c2:.3g} bits come from states hardly seen. Not a "

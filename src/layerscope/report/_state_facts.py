@@ -27,7 +27,7 @@ from ..measures import (
     rarefaction,
     trust_in,
 )
-from ..tallies import AbstractTally, StateCounts, StateTable
+from ..tallies import AbstractTally, StateCounts, StateSketch, StateTable
 
 FLAT = 0.1
 """Bits by which the entropy may still move, when the samples are doubled, for a curve to be called flat."""
@@ -78,7 +78,7 @@ class SiteStates:
     @property
     def measured(self) -> bool:
         """Whether the entropy is a number to believe: known, and measured, corrected or constant."""
-        return not math.isnan(float(self.entropy)) and not self.entropy.undersampled
+        return self.counts is not None and not math.isnan(float(self.entropy)) and not self.entropy.undersampled
 
     @property
     def trust(self) -> Trust:
@@ -92,8 +92,10 @@ class SiteStates:
 
     @property
     def lead(self) -> str:
-        """The entropy as it may be said: "5.07 [5.04, 5.09]", "≈ 9.41 (8.92 to 10.1)", "12.2 to 35", or "0"."""
+        """The entropy as it may be said: "5.07 [5.04, 5.09]", "≈ 9.41 (8.92 to 10.1)", "12.2 to 35", "0", or "≥ 17.4" of a sketch."""
         reading = self.corrected
+        if self.counts is None:
+            return f"{reading.bound or '≈'} {digits(float(reading))}"
         low, high = (digits(limit) for limit in (reading.low, reading.high))
         if self.measured:
             return f"{digits(float(reading))} [{low}, {high}]" if reading.low < reading.high else digits(float(reading))
@@ -101,7 +103,7 @@ class SiteStates:
 
     @property
     def undersampled(self) -> bool:
-        return not math.isnan(float(self.entropy)) and self.entropy.undersampled
+        return self.counts is not None and not math.isnan(float(self.entropy)) and self.entropy.undersampled
 
     @property
     def independent(self) -> float:
@@ -180,12 +182,12 @@ def states_of(results: Results) -> States:
 
 def _asked(results: Results) -> bool:
     """Whether states were to be counted at all."""
-    wanted = any(isinstance(measure.tally, StateTable) for measure in results.measures)
+    wanted = any(isinstance(measure.tally, StateTable | StateSketch) for measure in results.measures)
     return wanted or any(_counted(values) for values in results.values_by_site.values())
 
 
 def _counted(values: Mapping[AbstractTally[Any], Any]) -> bool:
-    return any(isinstance(tally, StateTable) for tally in values)
+    return any(isinstance(tally, StateTable | StateSketch) for tally in values)
 
 
 def _reading(results: Results, layer: Layer, measure: Entropy | Efficiency) -> Reading:

@@ -68,7 +68,7 @@ def _marks(ax: Any, rows: Rows, states: States, look: Look) -> None:
             if r.undersampled == hollow and not math.isnan(float(r))
         ]
         _points(ax, at, "^", ink["muted"], ink["paper"] if hollow else ink["muted"], size * 0.8, 1.0)
-        at = [(dot(site), rows.middle(k)) for k, site in known if site.undersampled == hollow]
+        at = [(dot(site), rows.middle(k)) for k, site in known if site.measured != hollow]
         _points(ax, at, "o", ink["c1"], ink["paper"] if hollow else ink["c1"], size, edge)
 
 
@@ -116,7 +116,7 @@ def _said(site: SiteStates, look: Look) -> str:
     if math.isnan(float(site.entropy)):
         return "not measured"
     words = f"{site.lead} of {site.units:,} bits"
-    return words if look.narrow or not site.undersampled else f"{site.verdict}: {words}"
+    return words if look.narrow or site.measured else f"{site.verdict}: {words}"
 
 
 def _scale(ax: Any, widest: int, look: Look) -> None:
@@ -150,7 +150,7 @@ def _legend(states: States, look: Look) -> list[Any]:
     handles: list[Any] = []
     if states.measured:
         handles.append(mark("entropy, corrected, with its 95 % interval", ink["c1"]))
-    if states.undersampled:
+    if len(states.measured) < sum(not math.isnan(float(site.entropy)) for site in states.sites):
         handles.append(mark("hollow: not measured, between the ends of its line", ink["paper"]))
     if states.counted:
         handles.append(Line2D([], [], linestyle="", marker="|", markersize=11, markeredgewidth=2.2, color=ink["ceiling"],

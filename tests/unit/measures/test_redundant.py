@@ -76,7 +76,8 @@ def test_small_tables_by_the_definition(seed: int) -> None:
     varies = [u for u in range(12) if 0 < rows[:, u].sum() < len(rows)]
     like = {u: next(v for v in varies if (rows[:, v] == rows[:, u]).all()) for u in varies}
     against = {u: next((v for v in varies if (rows[:, v] != rows[:, u]).all()), None) for u in varies}
-    spare = {u for u in varies if like[u] != u or (against[u] is not None and against[u] < u)}
+    turned = [u for u in varies if (before := against[u]) is not None and before < u]
+    spare = {u for u in varies if like[u] != u} | {*turned}
     groups = unit_groups(value)
     found = {u for g in groups for u in (*g.units[g.kind == "together" :], *g.opposite)}
     assert found == spare | {*range(12)} - {*varies}
@@ -85,7 +86,6 @@ def test_small_tables_by_the_definition(seed: int) -> None:
         for unit in (*g.units[1:], *g.opposite):
             assert (rows[:, unit] == rows[:, g.units[0]]).all() == (unit in g.units)
     assert float(EqualUnits().compute(value)) == sum(like[u] != u for u in varies)
-    turned = [u for u in varies if against[u] is not None and against[u] < u]
     opposite = EqualUnits(opposite=True).compute(value)
     assert float(opposite) == len(turned)
     assert {u: first for first, *rest in opposite.items for u in rest} == {u: against[u] for u in turned}

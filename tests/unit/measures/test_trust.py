@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from layerscope._errors import EmptyTally
-from layerscope._reading import CONSTANT, CORRECTED, EXTRAPOLATED, LOWER_BOUND, MEASURED, SATURATED, UNPROVEN
+from layerscope._reading import CONSTANT, CORRECTED, EXTRAPOLATED, LOWER_BOUND, MEASURED, SATURATED, UNPROVEN, Reading
 from layerscope._site import Site
 from layerscope.measures import (
     Efficiency,
@@ -386,3 +386,19 @@ def test_ranking() -> None:
         .unranked["a"]
         .endswith("as c may be")
     )
+
+
+def test_a_network_promises_no_more_than_its_weakest_layer_and_no_less() -> None:
+    """Coverage below 0.9 alone makes no number undersampled where every layer was found to be measured or corrected."""
+    layers = {
+        Site("a"): Reading(0.5, coverage=0.84, verdict="corrected"),
+        Site("b"): Reading(0.4, coverage=1.0, verdict="measured"),
+        Site("c"): Reading(0.1, coverage=0.02, verdict="saturated", bound="≥"),
+    }
+    whole = NetworkEfficiency(estimator="c2").compute(layers)
+    assert whole.verdict == "corrected"
+    assert not whole.undersampled
+    assert "undersampled: coverage" not in str(whole)
+    assert "left out, undersampled: c" in whole.note
+    assert NetworkEfficiency(allow_undersampled=True).compute(layers).verdict == "saturated"
+    assert NetworkEfficiency().compute({**layers, Site("d"): Reading(0.3, coverage=0.95)}).verdict == ""

@@ -6,14 +6,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
 
-from layerscope._results import Task
+from layerscope._results import Results, Task
+from layerscope._site import Activations, Axes, Samples, Site
+from layerscope.inventory import Layer, Layers, Role
 from layerscope.measures import Entropy
 from layerscope.report import page
+from layerscope.tallies import AbstractTally, StateSketch
 from tests.unit.report.made import EVIL, narrow, results_of, usual, wide
 from tests.unit.report.reader import Page
 
@@ -253,3 +257,23 @@ def test_importing_the_report_loads_nothing_heavy() -> None:
     code = "import sys, layerscope.report\nprint({'matplotlib', 'jinja2', 'pandas', 'PIL'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_a_layer_whose_states_a_sketch_could_not_hold_stands_hollow_in_the_page() -> None:
+    rng = np.random.default_rng(0)
+    tally, values = StateSketch(1024), dict[Site, dict[AbstractTally[Any], Any]]()
+    sizes = {"kept": 6, "lost": 64}
+    for name, units in sizes.items():
+        x = rng.normal(size=(3000, units)).astype(np.float32)
+        seen = tally.observe(tally.init(Site(name)), Activations(x, Axes(1), np, host=x), Samples(np.arange(3000)))
+        values[Site(name)] = {tally: seen}
+    layers = Layers(
+        Layer(Site(name), "ReLU", Role.NONLINEARITY, (1, units), "float32", Axes(1)) for name, units in sizes.items()
+    )
+    html = page(Results(layers, values, [Entropy(), Entropy(estimator="c2")], {}, Task()))
+    text = re.sub(r"<[^>]*>", " ", html)
+    assert "kept" in text
+    assert "uses" in text
+    assert "a sketch of 1,024" in text
+    assert "hollow" in text
+    assert "nan" not in text
