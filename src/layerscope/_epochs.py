@@ -48,6 +48,12 @@ class Epochs(Mapping[int, Results]):
                 raise DataError(
                     f"Epochs: epoch {last} read {', '.join(first)}; epoch {epoch} {', '.join(results)}. Examine with the same layers=."
                 )
+            pairs = zip(first.layers.read, results.layers.read, strict=True)
+            if other := [str(a.site) for a, b in pairs if (a.threshold, a.axes) != (b.threshold, b.axes)]:
+                raise DataError(
+                    f"Epochs: units fire by other rules in epoch {epoch} than in epoch {last}, at {', '.join(other)}. Examine with the same "
+                    "thresholds= and axes=."
+                )
             if _samples(first) != _samples(results):
                 raise DataError(
                     f"Epochs: epoch {epoch} was measured on other samples than epoch {last}, so a curve would follow the samples, not the "
@@ -111,11 +117,11 @@ class Epochs(Mapping[int, Results]):
 
 
 def _samples(results: Results) -> tuple[object, ...]:
-    """What tells samples apart, as far as results know: how many, and the ids of those whose rows are kept."""
+    """What tells samples apart, as far as results know: how many, their first batch, and the ids of those whose rows are kept."""
     kept = [
         tuple(sorted(value.kept.sifted().ids.tolist()))
         for layer in results.layers.read[-1:]
         for value in results.values_by_site[layer.site].values()
         if isinstance(value, StateCounts)
     ]
-    return results.manifest.get("samples"), *kept
+    return results.manifest.get("samples"), results.manifest.get("first_batch"), *kept

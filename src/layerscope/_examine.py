@@ -100,6 +100,7 @@ def examine(
             for batch in _bar("examine", progress)(road.feed):
                 if batch.number < done:
                     continue
+                made.saw(batch)
                 road.step(batch)
                 made.save_sometimes(road, batch.number + 1, began)
             more, done = road.again(road.walk.samples), 0

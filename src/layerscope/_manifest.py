@@ -36,6 +36,11 @@ class Making:
     asked: dict[str, Any]
     resume: str | os.PathLike[str] | None
     saved: float = 0.0
+    first: str = ""
+
+    def saw(self, batch: Batch) -> None:
+        """Remember the first batch, by which samples can be told from others."""
+        self.first = self.first or _digest(batch)
 
     def results(self, walk: Walk, others: Mapping[str, Walk], seconds: float) -> Results:
         references = {name: self.results(other, {}, 0.0) for name, other in others.items()}
@@ -52,6 +57,7 @@ class Making:
             "batches": walk.batches,
             "seconds": seconds,
             "data": list(self.feed.notes),
+            "first_batch": self.first,
             "transformations": [] if self.feed.transformations is None else list(self.feed.transformations.names),
             "transformations_digest": None
             if self.feed.transformations is None
@@ -89,7 +95,7 @@ class Making:
         for name, walk in road.named.items():
             theirs = old.references[name] if name else old
             walk.go_on(theirs.values_by_site, theirs.task, theirs.manifest, state["networks"][name])
-        road.passes = list(state["passes"])
+        road.passes, self.first = list(state["passes"]), str(old.manifest.get("first_batch", ""))
         return int(state["batches"])
 
     def _identity(self, road: Road) -> dict[str, Any]:

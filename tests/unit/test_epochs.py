@@ -113,6 +113,18 @@ def test_other_samples_other_sites_and_epochs_twice_are_refused() -> None:
             nothing()
 
 
+def test_shuffled_samples_and_other_thresholds_are_refused() -> None:
+    """As many samples with the same running numbers, in another order or with other rules, give curves of something else."""
+    model, found = net(), ls.Epochs()
+    found.add(ls.examine(model, (X, Y), layers="ReLU"))
+    with pytest.raises(DataError, match="measured on other samples"):
+        found.add(ls.examine(model, (X[::-1].copy(), Y[::-1].copy()), layers="ReLU"))
+    with pytest.raises(DataError, match="thresholds="):
+        found.add(ls.examine(model, (X, Y), layers="ReLU", thresholds={"1": 0.25}))
+    found.add(ls.examine(model, (X, Y), layers="ReLU"))
+    assert len(found) == 2
+
+
 def test_a_watched_training_loop() -> None:
     model, found = net(), ls.Epochs()
     with ls.watch(model, "ReLU") as watched:
