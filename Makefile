@@ -67,9 +67,10 @@ bench: $(ALL_READY)
 	@$(PY) -m benchmarks
 
 # How often intervals and brackets hold; SETS data sets of each law.
-SETS ?= 200
+SETS ?= 1000
 bench-honest: $(HOME_READY)
 	@$(PY) -m benchmarks.honest $(SETS)
+	@$(PY) -m benchmarks.information 200
 
 hooks: $(DEV_READY)
 	@$(PY) -m pre_commit install
