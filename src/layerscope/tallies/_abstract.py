@@ -104,4 +104,5 @@ def to_numpy(array: Any) -> NDArray[Any]:
         return cast(NDArray[Any], array)  # isinstance cannot say of which type
     if hasattr(array, "detach"):  # PyTorch; TensorFlow has a `cpu`, too, which it would rather not be asked for
         array = array.detach().cpu()
+        array = array.float() if str(array.dtype) == "torch.bfloat16" else array  # exact, and NumPy has no such type
     return np.asarray(array)
