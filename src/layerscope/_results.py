@@ -269,14 +269,19 @@ class Results(Mapping[str, View]):
         for key in ("samples", "batches", "seconds", "forwards", "passes"):
             if key in manifest and key in other.manifest:
                 manifest[key] = manifest[key] + other.manifest[key]
-        shared = self.references.keys() & other.references.keys()
+        if self.references.keys() != other.references.keys():
+            left, right = (", ".join(sorted(r.references)) or "none" for r in (self, other))
+            raise MergeError(
+                f"merge: left has the references {left}; right {right}. What one side alone has would be lost: examine both with the same "
+                "references=."
+            )
         return Results(
             self.layers,
             values,
             self.measures,
             manifest,
             self.task.merged(other.task),
-            {n: self.references[n].merge(other.references[n]) for n in sorted(shared)},
+            {name: mine.merge(other.references[name]) for name, mine in self.references.items()},
         )
 
     def _check_transformed(self, other: "Results") -> None:

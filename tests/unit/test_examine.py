@@ -528,3 +528,14 @@ def test_a_reference_is_called_as_the_model_is() -> None:
     alone = ls.examine(other, data)
     assert results.references["other"]["1"].counts().tolist() == alone["1"].counts().tolist()
     assert alone["1"].counts().tolist() != ls.examine(other, x)["1"].counts().tolist()
+
+
+def test_references_that_one_side_alone_has_are_not_dropped() -> None:
+    with_twin, without = (
+        ls.examine(small(), (X, Y), references=references, shard=(k, 2))
+        for k, references in enumerate((["untrained"], []))
+    )
+    with pytest.raises(MergeError, match="left has the references untrained; right none"):
+        with_twin.merge(without)
+    both = [ls.examine(small(), (X, Y), references=["untrained"], shard=(k, 2)) for k in range(2)]
+    assert [*both[0].merge(both[1]).references] == ["untrained"]
